@@ -1,0 +1,91 @@
+# Everything runs in .venv, which every target sets up where it is missing or out of date.
+
+PYTHON ?= python3
+EPISODES ?= 5
+
+# A ROS installation or another environment that the shell has sourced must not leak in; the guard
+# variable is inherited from a parent that runs on ROS wheels and would keep ours from starting.
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH PYTHONPATH PYTHONHOME \
+  CMAKE_PREFIX_PATH COLCON_PREFIX_PATH RMW_IMPLEMENTATION ROS_DISTRO
+
+# `:=` on purpose: demo and tests must never join a real robot's domain because the shell exports
+# one. On the command line (make demo ROS_DOMAIN_ID=7) it can still be chosen.
+ROS_DOMAIN_ID := $(shell echo $$(($$PPID % 101 + 1)))
+ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+AMENT_PREFIX_PATH := $(CURDIR)/.venv
+export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
+
+VENV_PYTHON := .venv/bin/python
+PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
+
+.PHONY: help setup demo train test lint clean
+
+help:
+	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
+	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
+	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'
+	@echo 'make clean   remove .venv and all that was built, but not out/'
+
+setup: .venv/.package
+
+fail = { echo 'grasp_ros: $(1)' >&2; exit 1; }
+
+# Says what to install before pip fails with something unreadable.
+define check
+@command -v $(PYTHON) >/dev/null || \
+  $(call fail,no $(PYTHON) here. Install the Debian package python3 (3.10 or newer).)
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+  $(call fail,$(PYTHON) is older than 3.10. Name a newer one: make PYTHON=python3.12 (Debian package python3.12).)
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+  $(call fail,$(PYTHON) has no venv. Install the Debian package $(notdir $(PYTHON))-venv.)
+@$(PYTHON) -c 'import os, sys, sysconfig; \
+  sys.exit(not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")))' || \
+  $(call fail,no Python.h for $(PYTHON). Install the Debian package $(notdir $(PYTHON))-dev.)
+@command -v $(CXX) >/dev/null || \
+  $(call fail,no C++ compiler ($(CXX)). Install the Debian package g++.)
+@command -v make >/dev/null || \
+  $(call fail,no make on the PATH. Install the Debian package make.)
+endef
+
+$(VENV_PYTHON):
+	$(check)
+	@echo 'Setting up .venv; the first time takes some minutes.'
+	@$(PYTHON) -m venv --clear .venv
+
+.venv/.requirements: requirements.txt | $(VENV_PYTHON)
+	@echo 'Installing Python and ROS packages ...'
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+# launch/ and config/ are here because even an editable install copies them to share/.
+.venv/.package: .venv/.requirements setup.py pyproject.toml package.xml CMakeLists.txt \
+  $(wildcard msg/* resource/* launch/* config/*)
+	$(check)
+	@echo 'Building the ROS messages ...'
+	@$(PIP) --no-deps -e .
+	@touch $@
+
+demo: setup
+	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --output out/demo --episodes $(EPISODES) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
+
+train: setup
+	@$(VENV_PYTHON) -m grasp_ros.training.command $(ARGS)
+
+# Exit status 5 of pytest: nothing was selected, which is not a failure.
+pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(ARGS) || [ $$? -eq 5 ]
+
+test: setup
+	@$(call pytest,not slow and not ros)
+	@$(call pytest,slow or ros)
+
+lint: setup
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m mypy
+
+clean:
+	rm -rf .venv build install log dist *.egg-info grasp_ros/msg grasp_ros/*.so
+	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
