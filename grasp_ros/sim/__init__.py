@@ -1,0 +1,1 @@
+"""Simulated robots with a camera, free of ROS."""

@@ -1,0 +1,116 @@
+"""Start and goal of each episode by seed, and true path lengths for judging."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import dijkstra
+
+from grasp_ros.sim.motion import sample_free
+from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+
+SHORTEST_PATH_PX = 40.0
+LONGEST_PATH_PX = 80.0
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One task: drive from `start` to the place that the goal image shows.
+
+    Attributes:
+        seed: of this episode.
+        start: (2,) in metres.
+        goal: (2,) in metres.
+        through_door: whether start and goal lie in different rooms.
+    """
+
+    seed: int
+    start: NDArray[np.float64]
+    goal: NDArray[np.float64]
+    through_door: bool
+
+
+def make_episode(world: TwoRooms, seed: int) -> Episode:
+    """Draw an episode: even seeds lead to the other room, odd ones stay in the same.
+
+    Paths to the other room are 40 to 80 px long around the walls, those within a room at least
+    15 px, so that no episode is solved by standing still.
+    """
+    rng = np.random.default_rng([seed, 20260])
+    through_door = seed % 2 == 0
+    while True:
+        start, goal = sample_free(world, 2, rng)
+        if (world.room(start) != world.room(goal)) != through_door:
+            continue
+        straight = float(np.linalg.norm(goal - start))
+        if not through_door and straight >= 15.0:
+            break
+        if through_door:
+            length = path_lengths(world, goal[None], start[None])[0]
+            if SHORTEST_PATH_PX <= length <= LONGEST_PATH_PX:
+                break
+    return Episode(seed, start * METRES_PER_PIXEL, goal * METRES_PER_PIXEL, through_door)
+
+
+def path_lengths(
+    world: TwoRooms, goals: NDArray[np.float64], starts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shortest collision-free path lengths in px.
+
+    Args:
+        world: the task.
+        goals: (N, 2) in px.
+        starts: (N, 2) in px.
+
+    Returns:
+        (N,) lengths: straight where the line is free, else along a 1 px grid of 16 headings.
+    """
+    graph, index = _grid(world)
+    nodes, inverse = np.unique(_cell(world, goals, index), return_inverse=True)
+    along_grid = dijkstra(graph, indices=nodes)[inverse, _cell(world, starts, index)]
+    fractions = np.linspace(0.0, 1.0, 129)[:, None, None]
+    line = starts[None] * (1 - fractions) + goals[None] * fractions
+    clear = world.is_free(line).all(axis=0)
+    return np.where(clear, np.linalg.norm(goals - starts, axis=-1), along_grid)
+
+
+def _cell(
+    world: TwoRooms, pixels: NDArray[np.float64], index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Nearest free grid node of each position (N, 2)."""
+    free = np.argwhere(index >= 0)
+    distance = np.linalg.norm(pixels[:, None] - free[None], axis=-1)
+    nearest = free[distance.argmin(axis=1)]
+    return np.asarray(index[nearest[:, 0], nearest[:, 1]])
+
+
+@lru_cache(maxsize=8)
+def _grid(world: TwoRooms) -> tuple[coo_matrix, NDArray[np.int64]]:
+    """Graph over the free integer positions, each joined to its neighbours in 16 headings."""
+    cells = np.stack(np.meshgrid(*[np.arange(world.size + 1)] * 2, indexing='ij'), axis=-1)
+    free = world.is_free(cells.astype(np.float64))
+    index = np.full(free.shape, -1)
+    index[free] = np.arange(free.sum())
+    rows, columns, weights = [], [], []
+    moves = [(1, 0), (0, 1), (1, 1), (1, -1), (2, 1), (1, 2), (2, -1), (1, -2)]
+    nodes = np.argwhere(free)
+    for move in moves:
+        target = nodes + np.array(move)
+        inside = ((target >= 0) & (target <= world.size)).all(axis=1)
+        begin, end = nodes[inside], target[inside]
+        connected = free[end[:, 0], end[:, 1]] & world.is_free((begin + end) / 2)
+        rows.append(index[begin[connected, 0], begin[connected, 1]])
+        columns.append(index[end[connected, 0], end[connected, 1]])
+        weights.append(np.full(connected.sum(), np.hypot(*move)))
+    row, column = np.concatenate(rows), np.concatenate(columns)
+    weight = np.concatenate(weights)
+    count = int(free.sum())
+    graph = coo_matrix(
+        (np.tile(weight, 2), (np.concatenate([row, column]), np.concatenate([column, row]))),
+        shape=(count, count),
+    )
+    return graph.tocsr(), index

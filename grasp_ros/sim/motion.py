@@ -1,0 +1,84 @@
+"""Random motion that covers a task's state space: the data a world model is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+
+
+@dataclass(frozen=True)
+class MotionData:
+    """Episodes of random motion.
+
+    Attributes:
+        positions: (E, L + 1, 2) in metres, before each action and after the last.
+        actions: (E, L, 2) commanded velocities in m/s.
+    """
+
+    positions: NDArray[np.float64]
+    actions: NDArray[np.float64]
+
+
+def correlated_velocities(
+    episodes: int, length: int, max_speed: float, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Velocity commands (episodes, length, 2) in m/s held for 4 to 20 steps, with small noise.
+
+    Headings are uniform. Speeds reach beyond the box's inscribed circle, so that its corners are
+    seen too; one segment in eight stands still.
+    """
+    segments = length // 4 + 1
+    durations = rng.integers(4, 21, size=(episodes, segments))
+    ends = durations.cumsum(axis=1)
+    segment = (ends[:, None, :] <= np.arange(length)[None, :, None]).sum(axis=-1)
+    heading = rng.uniform(-np.pi, np.pi, (episodes, segments))
+    speed = rng.uniform(0.2, 1.45, (episodes, segments)) * max_speed
+    speed[rng.random((episodes, segments)) < 0.125] = 0.0
+    velocity = speed[..., None] * np.stack([np.cos(heading), np.sin(heading)], axis=-1)
+    held = np.take_along_axis(velocity, segment[..., None], axis=1)
+    noisy = held + rng.normal(0.0, 0.08 * max_speed, held.shape) * (held != 0)
+    return np.clip(noisy, -max_speed, max_speed)
+
+
+def sample_free(world: TwoRooms, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Uniform free positions (count, 2) in px."""
+    free = np.empty((0, 2))
+    while len(free) < count:
+        candidates = rng.uniform(0, world.size, (2 * count, 2))
+        free = np.concatenate([free, candidates[world.is_free(candidates)]])
+    return free[:count]
+
+
+def collect(
+    world: TwoRooms, episodes: int, length: int, seed: int, near_door: float = 0.25
+) -> MotionData:
+    """Record random motion.
+
+    Args:
+        world: the task.
+        episodes: number of episodes E.
+        length: actions per episode L.
+        seed: of all randomness.
+        near_door: fraction of episodes that start within 8 px of the door.
+    """
+    rng = np.random.default_rng(seed)
+    start = sample_free(world, episodes, rng)
+    door = np.array([world.size / 2, world.door_centre])
+    for index in range(round(near_door * episodes)):
+        while True:
+            candidate = door + rng.uniform(-8.0, 8.0, 2)
+            if world.is_free(candidate):
+                start[index] = candidate
+                break
+    actions = correlated_velocities(episodes, length, world.max_speed, rng)
+    positions = [start * METRES_PER_PIXEL]
+    for step in range(length):
+        positions.append(
+            world.advance(positions[-1], actions[:, step], world.control_period)
+        )
+    order = rng.permutation(episodes)
+    return MotionData(np.stack(positions, axis=1)[order], actions[order])
