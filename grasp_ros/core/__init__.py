@@ -1,0 +1,1 @@
+"""The mathematics and the policy of control: torch and numpy only."""

@@ -1,0 +1,46 @@
+"""The policy of control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ControllerConfig:
+    """The policy of control.
+
+    Attributes:
+        horizon: T in model steps.
+        horizon_mode: 'fixed', or 'shrinking' with the executed steps down to `horizon_floor`,
+            renewed by a new goal or a stall.
+        horizon_floor: smallest shrunken horizon, model steps.
+        model_dt: seconds of one model step.
+        image_timeout: seconds after which the newest image is stale.
+        max_plan_age: seconds, from the image it was made from, after which a plan has expired.
+        planning_delay: seconds from the start of planning to the first action of the new plan.
+        deadline: seconds that a solve may take; None for no limit (reproducible).
+        max_defect: a plan with a larger dynamics defect is refused; in latent units.
+        reached_distance: goal distance below which the goal counts as reached; 0 never.
+        released_distance: goal distance above which it no longer does.
+        stall_time: seconds without progress after which a shrunken horizon is renewed.
+        stop_decay: seconds in which a stop decays to the stop action; 0 at once.
+        dry_run: commands are made but not sent, so the robot is taken to stand.
+        seed: of the planner's randomness.
+    """
+
+    horizon: int = 50
+    horizon_mode: Literal['fixed', 'shrinking'] = 'fixed'
+    horizon_floor: int = 8
+    model_dt: float = 0.1
+    image_timeout: float = 0.5
+    max_plan_age: float = 1.0
+    planning_delay: float = 0.1
+    deadline: float | None = None
+    max_defect: float = float('inf')
+    reached_distance: float = 0.0
+    released_distance: float = 0.0
+    stall_time: float = 2.0
+    stop_decay: float = 0.0
+    dry_run: bool = False
+    seed: int = 0

@@ -1,0 +1,375 @@
+"""Receding-horizon control: from pictures and a goal to the command due now, or the stop.
+
+Two threads may use a Controller: one plans (`plan`), one does everything else. It never reads a
+clock: every time is handed in, in nanoseconds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grasp_ros.core.config import ControllerConfig
+from grasp_ros.core.context import Frame, ImageSource, Picture
+from grasp_ros.core.history import CommandHistory, TimedPlan
+from grasp_ros.core.limits import (
+    Limits,
+    NonFiniteCommandError,
+    apply_limits,
+    decay,
+    stop_action,
+)
+from grasp_ros.core.planner import Planner
+from grasp_ros.core.receding import Outlook, PlanFault, RecedingHorizon
+from grasp_ros.core.types import ActionKind, ActionSpace, Command, Plan, State
+from grasp_ros.core.world_model import WorldModel
+
+NANOSECONDS = 1_000_000_000
+STAMP_TOLERANCE_NS = NANOSECONDS // 10
+
+
+@dataclass(frozen=True, eq=False)
+class PlanReport:
+    """What one call of `Controller.plan` did.
+
+    Attributes:
+        plan: the new plan, or None.
+        timed: its commands on the clock, or None.
+        outlook: what the model sees now, or None where nothing could be encoded.
+        state: RUNNING where a plan was made, REACHED, or why there is none.
+        reason: for people; empty where all is well.
+        horizon: of the plan in model steps, 0 without one.
+        accepted: False where goal, activation or stop changed meanwhile and the plan was dropped.
+    """
+
+    state: State
+    reason: str = ''
+    plan: Plan | None = None
+    timed: TimedPlan | None = None
+    outlook: Outlook | None = None
+    horizon: int = 0
+    accepted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    number: int
+    picture: Picture
+
+
+class Controller:
+    """Owns the previous plan; decides at each control tick what may be sent."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        preprocess: Callable[[Picture], NDArray[np.float32]],
+        space: ActionSpace,
+        limits: Limits,
+        config: ControllerConfig,
+    ) -> None:
+        """Control with a model and a planner that was built for it.
+
+        Args:
+            model: the world model.
+            planner: plans with it.
+            preprocess: (h, w, 3) uint8 RGB to the encoder's input (3, h', w') float in [0, 1].
+            space: the commands' meaning.
+            limits: last gate before a command leaves, physical units.
+            config: the policy.
+        """
+        self.config = config
+        self._space = space
+        self._limits = limits
+        self._horizon = RecedingHorizon(model, planner, preprocess, space, limits, config)
+        self._lock = threading.Lock()
+        self._history = CommandHistory()
+        self._enabled = True
+        self._goal: _Goal | None = None
+        self._epoch = 0
+        self._planned_epoch = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget frames, plans and faults; the goal and the last command stay."""
+        with self._lock:
+            self._epoch += 1
+            self._frames: deque[Frame] = deque(maxlen=64)
+            self._usable_stamp_ns: int | None = None
+            self._decodable = True
+            self._image_reason = ''
+            self._arrival_ns: int | None = None
+            self._plans: tuple[TimedPlan, ...] = ()
+            self._fault: tuple[State, str] | None = None
+            self._reached = False
+            self._last_now_ns: int | None = None
+            self._last_gate_ns: int | None = None
+            self._stopping: tuple[int, NDArray[np.float64]] | None = None
+
+    def prepare(self) -> list[float]:
+        """Prepare the planner and solve until the time is steady; solve times in seconds."""
+        return self._horizon.prepare()
+
+    def reset(self) -> None:
+        """Forget goal, frames, plans and published commands, as on activation."""
+        self._clear()
+        with self._lock:
+            self._goal = None
+            self._history.clear()
+
+    def enable(self, enabled: bool) -> None:
+        """Stop and hold, or resume with a new plan."""
+        with self._lock:
+            self._enabled = enabled
+            self._epoch += 1
+            self._plans = ()
+
+    def observe(
+        self,
+        image: ImageSource,
+        stamp_ns: int,
+        *,
+        now_ns: int | None = None,
+        arrival_ns: int | None = None,
+    ) -> str | None:
+        """Keep a camera image.
+
+        Args:
+            image: (h, w, 3) uint8 RGB, or a function that decodes it on the planning thread.
+            stamp_ns: acquisition time.
+            now_ns: present time of the stamps' clock; None trusts the stamp.
+            arrival_ns: arrival on a steady clock, judged by `command(steady_ns=...)`.
+
+        Returns:
+            None, or why the image was refused.
+        """
+        if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
+            ahead = (stamp_ns - now_ns) / NANOSECONDS
+            return f'image stamp is {ahead:.3f} s ahead of now; check the clocks'
+        newest = self._frames[-1].stamp_ns if self._frames else None
+        if newest is not None and stamp_ns < newest:
+            if newest - stamp_ns < self.config.image_timeout * NANOSECONDS:
+                return 'image is older than one received before'
+            self._clear()
+        with self._lock:
+            self._frames.append(Frame(image, stamp_ns))
+            self._arrival_ns = arrival_ns
+            if self._decodable:
+                self._usable_stamp_ns = stamp_ns
+        return None
+
+    def set_goal(self, image: Picture) -> bool:
+        """Take a goal image (h, w, 3) uint8 RGB.
+
+        Returns:
+            Whether it is a new goal; unchanged content is ignored, a new one clears the plan.
+        """
+        if self._goal is not None and np.array_equal(self._goal.picture, image):
+            return False
+        with self._lock:
+            number = self._goal.number + 1 if self._goal else 0
+            self._goal = _Goal(number, image)
+            self._epoch += 1
+            self._plans = ()
+            self._fault = None
+            self._reached = False
+        return True
+
+    def plan(self, now_ns: int) -> PlanReport:
+        """Plan from the newest image; slow, for the planning thread only.
+
+        A fault of image, model or planner is reported and stops the robot; it never raises.
+        """
+        with self._lock:
+            frames, goal, epoch = tuple(self._frames), self._goal, self._epoch
+            executing = self._plans[0] if self._plans else None
+            enabled, reached = self._enabled, self._reached
+        if not enabled:
+            return PlanReport(State.DISABLED)
+        if not frames:
+            return PlanReport(State.WAITING_IMAGE)
+        if epoch != self._planned_epoch:
+            self._horizon.forget()
+            self._planned_epoch = epoch
+        try:
+            outlook = self._horizon.look(frames, goal and (goal.number, goal.picture))
+        except Exception as error:  # noqa: BLE001 - whatever a decoder or model raises: stop
+            return self._image_fault(epoch, f'{type(error).__name__}: {error}')
+        with self._lock:
+            if epoch == self._epoch:
+                self._decodable = True
+                self._usable_stamp_ns = self._frames[-1].stamp_ns
+        if goal is None or outlook.distance is None:
+            return PlanReport(State.WAITING_GOAL, outlook=outlook)
+        if not np.isfinite(outlook.distance):
+            return self._plan_fault(
+                epoch, State.BAD_PLAN, 'the world model gives a non-finite goal distance', outlook
+            )
+        limit = self.config.released_distance if reached else self.config.reached_distance
+        reached = outlook.distance < limit
+        if reached:
+            with self._lock:
+                if epoch == self._epoch:
+                    self._reached, self._fault, self._plans = True, None, ()
+            self._horizon.renew()
+            return PlanReport(State.REACHED, outlook=outlook, accepted=True)
+        try:
+            plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
+        except PlanFault as fault:
+            return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
+        except Exception as error:  # noqa: BLE001 - whatever a planner raises: stop
+            reason = f'planner failed: {type(error).__name__}: {error}'
+            return self._plan_fault(epoch, State.PLANNER_ERROR, reason, outlook)
+        with self._lock:
+            accepted = epoch == self._epoch
+            if accepted:
+                self._plans = (timed, *self._plans[:1])
+                self._fault, self._reached = None, False
+        return PlanReport(
+            State.RUNNING,
+            plan=plan,
+            timed=timed,
+            outlook=outlook,
+            horizon=plan.horizon,
+            accepted=accepted,
+        )
+
+    def command(self, now_ns: int, steady_ns: int | None = None) -> Command:
+        """What to send now; fast, never blocks on planning.
+
+        Args:
+            now_ns: present time of the stamps' clock.
+            steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
+        """
+        before = self._last_now_ns
+        if before is not None and now_ns < before - self.config.image_timeout * NANOSECONDS:
+            self._clear()
+        self._last_now_ns = now_ns
+        with self._lock:
+            fault, plans = self._verdict(now_ns, steady_ns)
+        if fault is not None:
+            return self._stop(now_ns, *fault)
+        timed = next((plan for plan in plans if plan.index(now_ns) >= 0), plans[-1])
+        action = timed.at(now_ns)
+        if action is None:
+            early = timed.index(now_ns) < 0
+            if early:
+                return self._stop(now_ns, State.PLANNING, 'the first action is not due yet')
+            return self._stop(now_ns, State.PLAN_EXPIRED, 'all actions of the plan are executed')
+        try:
+            limited, clamped = apply_limits(
+                action, self._before(), self._since_gate(now_ns), self._limits
+            )
+        except NonFiniteCommandError as error:
+            return self._stop(now_ns, State.BAD_PLAN, str(error))
+        self._stopping = None
+        self._sent(now_ns, limited)
+        return Command(limited, State.RUNNING, '', clamped, timed.observation_stamp_ns)
+
+    def last_command(self) -> Command:
+        """The stop to publish when control ends: deactivation, shutdown, error, signal."""
+        action = stop_action(self._space, self._history.last)
+        return Command(action, State.DISABLED, 'control ended')
+
+    def image_age(self, now_ns: int) -> float:
+        """Age of the newest usable image by its stamp, seconds; NaN without one."""
+        stamp = self._usable_stamp_ns
+        return float('nan') if stamp is None else (now_ns - stamp) / NANOSECONDS
+
+    def plan_age(self, now_ns: int) -> float:
+        """Age of the image behind the newest plan, seconds; NaN without a plan."""
+        plans = self._plans
+        if not plans:
+            return float('nan')
+        return (now_ns - plans[0].observation_stamp_ns) / NANOSECONDS
+
+    def _verdict(
+        self, now_ns: int, steady_ns: int | None
+    ) -> tuple[tuple[State, str] | None, tuple[TimedPlan, ...]]:
+        """Why to stop, if so, and the plans to take the command from, newest first."""
+        timeout = self.config.image_timeout
+        age = self.image_age(now_ns)
+        if steady_ns is not None and self._arrival_ns is not None:
+            age = max(age, (steady_ns - self._arrival_ns) / NANOSECONDS)
+        if not self._enabled:
+            return (State.DISABLED, 'disabled by the enable service'), ()
+        if not self._frames:
+            return (State.WAITING_IMAGE, 'no image received yet'), ()
+        if not self._decodable and not age <= timeout:
+            return (State.STALE_IMAGE, f'no usable image: {self._image_reason}'), ()
+        if not age <= timeout:
+            return (
+                State.STALE_IMAGE,
+                f'newest image is {age:.2f} s old, image_timeout is {timeout:.2f} s',
+            ), ()
+        if self._goal is None:
+            return (State.WAITING_GOAL, 'no goal image received yet'), ()
+        if self._fault is not None:
+            return self._fault, ()
+        if self._reached:
+            return (State.REACHED, 'the goal is reached'), ()
+        if not self._plans:
+            return (State.PLANNING, 'no plan yet'), ()
+        plan_age = self.plan_age(now_ns)
+        if plan_age > self.config.max_plan_age:
+            return (
+                State.PLAN_EXPIRED,
+                f'plan is {plan_age:.2f} s old, max_plan_age is {self.config.max_plan_age:.2f} s',
+            ), ()
+        return None, self._plans
+
+    def _stop(self, now_ns: int, state: State, reason: str) -> Command:
+        """The stop action, reached by decay and rate limit; nothing before any command."""
+        last = self._history.last
+        stop = stop_action(self._space, last)
+        if stop is None or last is None:
+            return Command(None, state, reason)
+        if self._stopping is None:
+            self._stopping = (now_ns, last)
+        began_ns, source = self._stopping
+        elapsed = (now_ns - began_ns) / NANOSECONDS + self._horizon.period_s
+        wanted = decay(source, stop, elapsed, self.config.stop_decay)
+        limited, clamped = apply_limits(wanted, last, self._since_gate(now_ns), self._limits)
+        self._sent(now_ns, limited)
+        return Command(limited, state, reason, clamped)
+
+    def _before(self) -> NDArray[np.float64] | None:
+        """The command that a rate limit starts from: a robot never commanded stands still."""
+        last = self._history.last
+        if last is None and self._space.kind is not ActionKind.POSITION:
+            return np.zeros(self._space.size)
+        return last
+
+    def _since_gate(self, now_ns: int) -> float:
+        """Seconds since the last command, at most one period: what the rate limit allows."""
+        period = self._horizon.period_s
+        if self._last_gate_ns is None:
+            return period
+        return min(max((now_ns - self._last_gate_ns) / NANOSECONDS, 0.0), period)
+
+    def _sent(self, now_ns: int, action: NDArray[np.float64]) -> None:
+        self._last_gate_ns = now_ns
+        if not self.config.dry_run:
+            self._history.record(now_ns, action)
+
+    def _image_fault(self, epoch: int, reason: str) -> PlanReport:
+        with self._lock:
+            if epoch == self._epoch:
+                self._decodable = False
+                self._image_reason = reason
+        return PlanReport(State.STALE_IMAGE, reason)
+
+    def _plan_fault(
+        self, epoch: int, state: State, reason: str, outlook: Outlook
+    ) -> PlanReport:
+        with self._lock:
+            if epoch == self._epoch:
+                self._fault, self._plans = (state, reason), ()
+        self._horizon.forget()
+        return PlanReport(state, reason, outlook=outlook)

@@ -1,0 +1,155 @@
+"""What a plan is judged by: goal distances, the lifted loss and its gradients, rollout costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.core.world_model import HasTimeToReach, WorldModel, windows
+
+DistanceKind = Literal['auto', 'latent', 'time_to_reach']
+
+
+@dataclass(frozen=True)
+class GoalDistance:
+    """How far latents are from a goal, as a planner sees it.
+
+    Attributes:
+        model: the world model.
+        kind: 'latent' is the mean squared difference of the latents' elements, as in
+            arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
+    """
+
+    model: WorldModel
+    kind: Literal['latent', 'time_to_reach']
+
+    def __call__(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Distances (...) of latents (..., *Z) to goals (..., *Z); leading shapes broadcast."""
+        if self.kind == 'time_to_reach':
+            return cast(HasTimeToReach, self.model).time_to_reach(latents, goal)
+        return squared_error(latents, goal, len(self.model.latent_shape))
+
+    @property
+    def unit(self) -> str:
+        """Unit of the distance, for people."""
+        return 'model steps' if self.kind == 'time_to_reach' else 'latent'
+
+
+def goal_distance(model: WorldModel, kind: DistanceKind = 'auto') -> GoalDistance:
+    """The goal distance of that kind; 'auto' prefers a learned head where the model has one.
+
+    Raises:
+        ValueError: if 'time_to_reach' is asked of a model without such a head.
+    """
+    learned = isinstance(model, HasTimeToReach)
+    if kind == 'time_to_reach' and not learned:
+        raise ValueError(
+            "goal distance 'time_to_reach' needs a model with a time-to-reach head, and this one "
+            "has none; use 'latent' or 'auto'"
+        )
+    if kind == 'auto':
+        kind = 'time_to_reach' if learned else 'latent'
+    return GoalDistance(model, kind)
+
+
+def squared_error(first: Tensor, second: Tensor, latent_dims: int) -> Tensor:
+    """Mean squared difference over the last `latent_dims` dimensions."""
+    return (first - second).square().flatten(-latent_dims).mean(dim=-1)
+
+
+def rollout_cost(distance: Tensor, path_weight: float) -> Tensor:
+    """Cost of a rollout from its goal distances (..., T): terminal + path_weight * mean."""
+    return distance[..., -1] + path_weight * distance.mean(dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class LiftedGradients:
+    """The lifted loss of B candidates and its gradients.
+
+    Attributes:
+        loss: (B,) dynamics plus weighted goal terms, summed over time.
+        states: gradient (B, T, *Z) in the virtual states; zero in s_T, which is no variable.
+        actions: gradient (B, T, A).
+        residual: root-mean-square dynamics residual of each step (B, T).
+    """
+
+    loss: Tensor
+    states: Tensor
+    actions: Tensor
+    residual: Tensor
+
+
+def lifted_gradients(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    states: Tensor,
+    actions: Tensor,
+    *,
+    goal_weight: float,
+    stop_gradient: bool = True,
+    max_rows: int | None = None,
+) -> LiftedGradients:
+    """Gradients of GRASP's lifted loss, all T steps of all candidates in one prediction.
+
+    L = sum_t |F(sg(s_t), a_t) - s_{t+1}|^2 + goal_weight * d(F(sg(s_t), a_t), g), with the mean
+    over the latent's elements (arXiv 2602.00475). With the latent distance s_T is fixed to the
+    goal; with a learned one s_T is free, so that its residual drops out: a goal beyond the horizon
+    must not pull in latent space. With stop_gradient the gradient in a state is closed-form,
+    2 (s_{t+1} - F_t) / D, and no backward pass reaches the states.
+
+    Args:
+        distance: goal distance d; its model predicts.
+        problem: context (B, H, *Z) and goal (B, *Z), one row for each candidate.
+        states: virtual states s_1 .. s_T (B, T, *Z).
+        actions: (B, T, A).
+        goal_weight: gamma.
+        stop_gradient: False lets the gradient flow into the states that are predicted from.
+        max_rows: predict in chunks of at most so many rows; None for one call.
+    """
+    batch, horizon = actions.shape[:2]
+    latent_dims = len(distance.model.latent_shape)
+    with torch.enable_grad():
+        actions = actions.detach().requires_grad_()
+        states = states.detach().requires_grad_(not stop_gradient)
+        latents, taken = windows(problem.context, states, problem.past_actions, actions)
+        targets = states.flatten(0, 1)
+        goals = problem.goal.repeat_interleave(horizon, dim=0)
+        counted = torch.ones(batch, horizon, dtype=states.dtype, device=states.device)
+        if distance.kind != 'latent':
+            counted[:, -1] = 0.0
+        weights = counted.flatten()
+        variables = [actions] if stop_gradient else [actions, states]
+        gradients: list[Tensor] = [torch.zeros_like(variable) for variable in variables]
+        losses, errors, predictions = [], [], []
+        rows = batch * horizon
+        step = rows if max_rows is None else max_rows
+        for first in range(0, rows, step):
+            part = slice(first, first + step)
+            predicted = distance.model.predict(latents[part], taken[part])
+            error = squared_error(predicted, targets[part], latent_dims)
+            loss = error * weights[part] + goal_weight * distance(predicted, goals[part])
+            more = torch.autograd.grad(
+                loss.sum(), variables, retain_graph=first + step < rows, materialize_grads=True
+            )
+            gradients = [total + extra for total, extra in zip(gradients, more, strict=True)]
+            losses.append(loss.detach())
+            errors.append(error.detach())
+            predictions.append(predicted.detach())
+    error = torch.cat(errors).unflatten(0, (batch, horizon)) * counted
+    if stop_gradient:
+        predicted = torch.cat(predictions).unflatten(0, (batch, horizon))
+        elements = states[0, 0].numel()
+        state_gradient = (states - predicted) * (2.0 / elements)
+    else:
+        state_gradient = gradients[1]
+    state_gradient[:, -1] = 0.0
+    return LiftedGradients(
+        loss=torch.cat(losses).unflatten(0, (batch, horizon)).sum(dim=1),
+        states=state_gradient,
+        actions=gradients[0],
+        residual=error.sqrt(),
+    )

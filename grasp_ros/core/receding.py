@@ -1,0 +1,287 @@
+"""One replan: encode, roll forward to when the plan can act, warm-start, solve, check.
+
+Belongs to the planning thread; holds what is carried from one replan to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grasp_ros.core.config import ControllerConfig
+from grasp_ros.core.context import ContextEncoder, Frame, Picture
+from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
+from grasp_ros.core.limits import Limits
+from grasp_ros.core.planner import Planner
+from grasp_ros.core.types import (
+    ActionKind,
+    ActionSpace,
+    Observation,
+    Plan,
+    PlanProblem,
+    to_numpy,
+    to_tensor,
+)
+from grasp_ros.core.warm_start import resize, shift
+from grasp_ros.core.world_model import WorldModel, rollout
+
+PROGRESS = 0.05
+STEADY = 0.2
+MOST_WARM_UPS = 20
+
+
+class PlanFault(Exception):
+    """A plan that must not be executed; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outlook:
+    """What the model sees now.
+
+    Attributes:
+        context: latents (1, H, *Z), newest last.
+        stamps_ns: of the frames behind them.
+        goal: latents (1, *Z), or None without a goal.
+        distance: goal distance of the newest frame, or None without a goal.
+    """
+
+    context: Tensor
+    stamps_ns: tuple[int, ...]
+    goal: Tensor | None
+    distance: float | None
+
+
+class RecedingHorizon:
+    """Replans from where the robot will be when the new plan can act."""
+
+    def __init__(
+        self,
+        model: WorldModel,
+        planner: Planner,
+        preprocess: Callable[[Picture], NDArray[np.float32]],
+        space: ActionSpace,
+        limits: Limits,
+        config: ControllerConfig,
+    ) -> None:
+        """See `Controller`."""
+        self._model = model
+        self._planner = planner
+        self._preprocess = preprocess
+        self._space = space
+        self._config = config
+        self._step_ns = round(config.model_dt * 1e9)
+        self._period_ns = self._step_ns // space.frame_skip
+        like = torch.zeros((), dtype=model.dtype, device=model.device)
+        skip = space.frame_skip
+        self._low = to_tensor(space.normalise(np.tile(limits.low, (skip, 1))), like)
+        self._high = to_tensor(space.normalise(np.tile(limits.high, (skip, 1))), like)
+        self._encoder = ContextEncoder(self._encode, model.history, self._step_ns)
+        self._generator = torch.Generator(device=model.device)
+        self._goal: tuple[int, Tensor] | None = None
+        self.forget()
+
+    @property
+    def period_s(self) -> float:
+        """Seconds between commands."""
+        return self._period_ns / 1e9
+
+    def forget(self) -> None:
+        """Drop the previous plan and all frames; randomness starts from the seed again."""
+        self._previous: tuple[Plan, int] | None = None
+        self._encoder.clear()
+        self._generator.manual_seed(self._config.seed)
+        self.renew()
+
+    def renew(self) -> None:
+        """Give the full horizon back and start judging progress anew."""
+        self._horizon_began_ns: int | None = None
+        self._progress: tuple[float, int] | None = None
+
+    def look(self, frames: tuple[Frame, ...], goal: tuple[int, Picture] | None) -> Outlook:
+        """Encode the newest frame with its context, and the goal when it is new.
+
+        Args:
+            frames: in the order of their stamps, at least one.
+            goal: its number and picture, or None.
+
+        Raises:
+            Exception: whatever decoding or the model raises.
+        """
+        if goal is not None and (self._goal is None or self._goal[0] != goal[0]):
+            self._goal = (goal[0], self._encode(goal[1])[None])
+        context, stamps = self._encoder.context(frames)
+        if goal is None or self._goal is None:
+            return Outlook(context, stamps, None, None)
+        latent = self._goal[1]
+        with torch.no_grad():
+            distance = float(self._planner.distance(context[:, -1], latent))
+        return Outlook(context, stamps, latent, distance)
+
+    def prepare(self) -> list[float]:
+        """Prepare the planner and solve until two times in a row differ little.
+
+        Returns:
+            The solve times in seconds; they belong to no statistics.
+        """
+        like, model = self._low, self._model
+        context = like.new_zeros(1, model.history, *model.latent_shape)
+        past = like.new_zeros(1, model.history - 1, model.action_dim)
+        problem = self._problem(context, past, context[:, -1], self._config.horizon)
+        self._planner.prepare(problem)
+        plan: Plan | None = None
+        times: list[float] = []
+        while len(times) < MOST_WARM_UPS:
+            plan = self._planner.plan(problem, plan, generator=self._generator)
+            times.append(plan.solve_time_s)
+            if len(times) > 2 and abs(times[-1] - times[-2]) < STEADY * times[-2]:
+                break
+        self.forget()
+        return times
+
+    def solve(
+        self,
+        outlook: Outlook,
+        now_ns: int,
+        history: CommandHistory,
+        executing: TimedPlan | None,
+    ) -> tuple[Plan, TimedPlan]:
+        """Plan from the outlook, rolled forward through the commands in force meanwhile.
+
+        Raises:
+            PlanFault: if the plan is not finite or its defect is above the bound.
+            Exception: whatever planner or model raises.
+        """
+        assert outlook.goal is not None
+        assert outlook.distance is not None
+        newest = outlook.stamps_ns[-1]
+        ready_ns = now_ns + round(self._config.planning_delay * 1e9)
+        steps = max(0, -(-(ready_ns - newest) // self._step_ns))
+        context, past = self._roll_forward(outlook, steps, now_ns, history, executing)
+        start_ns = newest + steps * self._step_ns
+        horizon = self._horizon(start_ns, outlook.distance)
+        plan = self._planner.plan(
+            self._problem(context, past, outlook.goal, horizon),
+            self._warm_start(start_ns, horizon),
+            generator=self._generator,
+            deadline_s=self._config.deadline,
+        )
+        self._check(plan)
+        self._previous = (plan, start_ns)
+        commands = self._space.denormalise(to_numpy(plan.actions[0]))
+        return plan, TimedPlan(
+            commands=commands.reshape(-1, self._space.size),
+            start_ns=start_ns,
+            period_ns=self._period_ns,
+            observation_stamp_ns=newest,
+        )
+
+    def _problem(self, context: Tensor, past: Tensor, goal: Tensor, horizon: int) -> PlanProblem:
+        return PlanProblem(
+            context=context,
+            past_actions=past,
+            goal=goal,
+            action_low=self._low,
+            action_high=self._high,
+            stop_action=self._stop_action(),
+            horizon=horizon,
+        )
+
+    def _encode(self, picture: Picture) -> Tensor:
+        pixels = torch.from_numpy(self._preprocess(picture))[None, None]
+        images = pixels.to(self._model.device, self._model.dtype)
+        return self._model.encode(Observation(images))[0, 0]
+
+    def _stop_action(self) -> Tensor:
+        """Normalised; a position command 'stops' at the middle of its range as padding only."""
+        if self._space.kind is ActionKind.POSITION:
+            return (self._low + self._high) / 2
+        zero = np.zeros((self._space.frame_skip, self._space.size))
+        return to_tensor(self._space.normalise(zero), self._low)
+
+    def _actions_between(
+        self,
+        start_ns: int,
+        steps: int,
+        now_ns: int,
+        history: CommandHistory,
+        executing: TimedPlan | None,
+    ) -> Tensor:
+        """Normalised actions (1, steps, A) in force from `start_ns` on."""
+        skip, size = self._space.frame_skip, self._space.size
+        last = history.last
+        holds = self._space.kind is ActionKind.POSITION and last is not None
+        commands = commands_between(
+            start_ns,
+            steps * skip,
+            self._period_ns,
+            now_ns,
+            history,
+            executing,
+            last if holds and last is not None else np.zeros(size),
+        )
+        return to_tensor(self._space.normalise(commands.reshape(steps, skip, size)), self._low)[
+            None
+        ]
+
+    def _roll_forward(
+        self,
+        outlook: Outlook,
+        steps: int,
+        now_ns: int,
+        history: CommandHistory,
+        executing: TimedPlan | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Context and past actions `steps` model steps after the newest frame."""
+        frames, newest = self._model.history, outlook.stamps_ns[-1]
+        start_ns = newest - (frames - 1) * self._step_ns
+        actions = self._actions_between(
+            start_ns, frames - 1 + steps, now_ns, history, executing
+        )
+        context = outlook.context
+        if steps:
+            with torch.no_grad():
+                ahead = rollout(
+                    self._model, context, actions[:, : frames - 1], actions[:, frames - 1 :]
+                )
+            context = torch.cat([context, ahead], dim=1)[:, -frames:]
+        return context, actions[:, steps:]
+
+    def _horizon(self, start_ns: int, distance: float) -> int:
+        config = self._config
+        if config.horizon_mode == 'fixed':
+            return config.horizon
+        best = self._progress
+        if best is None or distance < best[0] * (1 - PROGRESS):
+            self._progress = (distance, start_ns)
+        elif (start_ns - best[1]) / 1e9 > config.stall_time:
+            self.renew()
+        if self._horizon_began_ns is None:
+            self._horizon_began_ns = start_ns
+        executed = (start_ns - self._horizon_began_ns) // self._step_ns
+        return max(min(config.horizon_floor, config.horizon), config.horizon - executed)
+
+    def _warm_start(self, start_ns: int, horizon: int) -> Plan | None:
+        if self._previous is None:
+            return None
+        plan, began_ns = self._previous
+        executed = max(0, round((start_ns - began_ns) / self._step_ns))
+        stop = plan.actions[0, -1] if self._space.kind is ActionKind.POSITION else (
+            self._stop_action()
+        )
+        return resize(shift(plan, executed, stop), horizon, stop)
+
+    def _check(self, plan: Plan) -> None:
+        for name in ('actions', 'states', 'terminal_cost', 'defect'):
+            if not torch.isfinite(getattr(plan, name)).all():
+                raise PlanFault(f'the plan holds non-finite {name}: the world model gives NaN')
+        defect = float(plan.defect[0])
+        if defect > self._config.max_defect:
+            raise PlanFault(
+                f'defect {defect:.3g} of the plan is above max_plan_defect '
+                f'{self._config.max_defect:.3g}: it does not follow the model'
+            )

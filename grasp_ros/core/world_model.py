@@ -1,0 +1,107 @@
+"""What a planner needs of a world model, and the serial rollout."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.types import Observation
+
+
+@runtime_checkable
+class WorldModel(Protocol):
+    """A visual encoder and an action-conditioned predictor of its latents.
+
+    Attributes:
+        latent_shape: Z, as (D,) for one vector or (P, D) for P patch tokens.
+        action_dim: A, components of a normalised action (commands of one model step).
+        history: H, frames of context that `predict` takes.
+        device: where its weights are.
+        dtype: of latents and actions.
+    """
+
+    latent_shape: tuple[int, ...]
+    action_dim: int
+    history: int
+    device: torch.device
+    dtype: torch.dtype
+
+    def encode(self, observation: Observation) -> Tensor:
+        """Images (B, K, 3, h, w) in [0, 1] to latents (B, K, *Z), without gradients."""
+        ...
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Latents (N, H, *Z) and actions (N, H, A) to the next latents (N, *Z).
+
+        Stateless and differentiable; actions[:, k] is taken while leaving frame k.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTimeToReach(Protocol):
+    """A world model with a learned distance."""
+
+    def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Model steps from latents (..., *Z) to goals (..., *Z); leading shapes broadcast."""
+        ...
+
+
+@runtime_checkable
+class HasDecoder(Protocol):
+    """A world model that can show people what it imagines."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (N, *Z) to pictures (N, 3, h, w) float in [0, 1]."""
+        ...
+
+
+def windows(context: Tensor, states: Tensor, past_actions: Tensor, actions: Tensor) -> tuple[
+    Tensor, Tensor
+]:
+    """Inputs of all T predictions s_{t+1} = F(s_{t-H+1..t}, a_{t-H+1..t}) at once.
+
+    Args:
+        context: (B, H, *Z), newest last: .., s_0.
+        states: (B, T, *Z): s_1 .. s_T; s_T is the input of no prediction.
+        past_actions: (B, H - 1, A).
+        actions: (B, T, A): a_0 .. a_{T-1}.
+
+    Returns:
+        Latents (B * T, H, *Z) and actions (B * T, H, A), time running fastest.
+    """
+    history, horizon = context.shape[1], actions.shape[1]
+    if history == 1:
+        latents = torch.cat([context, states[:, :-1]], dim=1)
+        return latents.flatten(0, 1).unsqueeze(1), actions.flatten(0, 1).unsqueeze(1)
+    latents = torch.cat([context, states[:, :-1]], dim=1)
+    padded = torch.cat([past_actions, actions], dim=1)
+    steps = torch.arange(horizon, device=actions.device)[:, None]
+    index = steps + torch.arange(history, device=actions.device)
+    return latents[:, index].flatten(0, 1), padded[:, index].flatten(0, 1)
+
+
+def rollout(model: WorldModel, context: Tensor, past_actions: Tensor, actions: Tensor) -> Tensor:
+    """Predict step by step, each prediction fed back: the only loop over time.
+
+    Args:
+        model: the world model.
+        context: (B, H, *Z), newest last.
+        past_actions: (B, H - 1, A) between the context's frames.
+        actions: (B, T, A).
+
+    Returns:
+        The states s_1 .. s_T (B, T, *Z).
+    """
+    frames = context
+    window = torch.cat([past_actions, actions[:, :1]], dim=1)
+    states = []
+    for step in range(actions.shape[1]):
+        if step:
+            window = torch.cat([window[:, 1:], actions[:, step : step + 1]], dim=1)
+        following = model.predict(frames, window)
+        states.append(following)
+        frames = torch.cat([frames[:, 1:], following.unsqueeze(1)], dim=1)
+    return torch.stack(states, dim=1)

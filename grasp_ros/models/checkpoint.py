@@ -1,0 +1,230 @@
+"""World models on disk: `model.safetensors` beside a JSON manifest that says how to use it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.models.compact import CompactConfig, CompactModel
+
+WEIGHTS_NAME = 'model.safetensors'
+MANIFEST_NAME = 'manifest.json'
+PRETRAINED = Path(__file__).parent / 'pretrained'
+
+
+class CheckpointError(Exception):
+    """A checkpoint cannot be used; the message names the file, the fault and the way out."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
+
+
+class ImagePipeline(_Strict):
+    """How a camera picture becomes the encoder's input."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    fit: Literal['stretch', 'crop'] = 'stretch'
+
+
+class ActionManifest(_Strict):
+    """Components of one command in physical units, and their statistics in the training data."""
+
+    kind: ActionKind
+    names: list[str] = Field(min_length=1)
+    units: list[str]
+    low: list[float]
+    high: list[float]
+    mean: list[float]
+    std: list[float]
+
+    @model_validator(mode='after')
+    def _consistent(self) -> ActionManifest:
+        for name in ('units', 'low', 'high', 'mean', 'std'):
+            if len(getattr(self, name)) != len(self.names):
+                raise ValueError(f'action.{name} needs {len(self.names)} entries, as action.names')
+        if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
+            raise ValueError('action.low must be below action.high in every component')
+        if not all(value > 0 for value in self.std):
+            raise ValueError('action.std must be positive in every component')
+        return self
+
+
+class Calibration(_Strict):
+    """Goal distances measured on the training data.
+
+    Attributes:
+        one_step_latent: median latent distance between consecutive frames in motion.
+        one_step_time_to_reach: the same of the learned head, in model steps; None without one.
+    """
+
+    one_step_latent: float = Field(gt=0)
+    one_step_time_to_reach: float | None = Field(default=None, gt=0)
+
+
+class Manifest(_Strict):
+    """Everything about a model that its weights do not say."""
+
+    format: Literal['grasp_ros/1'] = 'grasp_ros/1'
+    family: Literal['compact']
+    architecture: dict[str, int]
+    weights_sha256: str = Field(pattern='^[0-9a-f]{64}$')
+    image: ImagePipeline
+    history: int = Field(gt=0)
+    model_dt: float = Field(gt=0, description='seconds of one model step')
+    frame_skip: int = Field(gt=0, description='commands in one model step')
+    action: ActionManifest
+    calibration: Calibration
+    training: dict[str, Any] = {}
+
+    @property
+    def control_rate(self) -> float:
+        """Commands per second, Hz."""
+        return self.frame_skip / self.model_dt
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """The action statistics in the core's terms."""
+        action = self.action
+        return ActionSpace(
+            kind=action.kind,
+            names=tuple(action.names),
+            units=tuple(action.units),
+            low=np.array(action.low),
+            high=np.array(action.high),
+            mean=np.array(action.mean),
+            std=np.array(action.std),
+            frame_skip=self.frame_skip,
+        )
+
+
+def find_model(name: str) -> Path:
+    """Folder of a model: a path, or the name of a model that comes with the package.
+
+    Raises:
+        CheckpointError: if neither exists.
+    """
+    for folder in (Path(name).expanduser(), PRETRAINED / name):
+        if (folder / MANIFEST_NAME).is_file():
+            return folder
+    shipped = sorted(path.parent.name for path in PRETRAINED.glob(f'*/{MANIFEST_NAME}'))
+    raise CheckpointError(
+        f'model {name!r}: no {MANIFEST_NAME} in that folder, and it is none of the models that '
+        f'come with grasp_ros ({", ".join(shipped) or "none"}); '
+        f'give a folder that holds {WEIGHTS_NAME} and {MANIFEST_NAME}'
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        CheckpointError: if it is missing, not JSON, incomplete (as without action statistics) or
+            inconsistent.
+    """
+    path = folder / MANIFEST_NAME
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read: {error.strerror}') from error
+    except ValidationError as error:
+        faults = '; '.join(
+            f'{".".join(map(str, item["loc"])) or "file"}: {item["msg"]}'
+            for item in error.errors()
+        )
+        raise CheckpointError(
+            f'{path}: {faults}. Correct the manifest, or write the model again with the train '
+            'command'
+        ) from error
+
+
+def load_model(
+    folder: Path, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
+) -> tuple[CompactModel, Manifest]:
+    """Load a model in evaluation mode, its weights checked against the manifest.
+
+    Raises:
+        CheckpointError: if a file is missing or truncated, the SHA-256 is wrong, or tensors do
+            not have the manifest's architecture.
+    """
+    manifest = read_manifest(folder)
+    path = folder / WEIGHTS_NAME
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f'{path}: cannot be read: {error.strerror}') from error
+    if digest != manifest.weights_sha256:
+        raise CheckpointError(
+            f'{path}: SHA-256 is {digest}, but {MANIFEST_NAME} says {manifest.weights_sha256}: '
+            'the file is truncated or not the one the manifest was written for; copy both again'
+        )
+    model = _build(manifest, path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise CheckpointError(f'{path}: not a safetensors file: {error}') from error
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f'{path}: tensors do not match the architecture in {MANIFEST_NAME}: {error}'
+        ) from error
+    if not all(torch.isfinite(tensor).all() for tensor in state.values()):
+        raise CheckpointError(f'{path}: holds non-finite weights; train or copy the model again')
+    model.requires_grad_(False)
+    return model.eval().to(device, dtype), manifest
+
+
+def _build(manifest: Manifest, path: Path) -> CompactModel:
+    try:
+        config = CompactConfig(**manifest.architecture)
+        with torch.random.fork_rng():
+            model = CompactModel(config)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f'{path.parent / MANIFEST_NAME}: architecture: {error}'
+        ) from error
+    size = (config.image_size, config.image_size)
+    expected = {
+        'history': (manifest.history, model.history),
+        'image': ((manifest.image.height, manifest.image.width), size),
+        'action.names x frame_skip': (
+            len(manifest.action.names) * manifest.frame_skip,
+            config.action_dim,
+        ),
+    }
+    for name, (stated, built) in expected.items():
+        if stated != built:
+            raise CheckpointError(
+                f'{path.parent / MANIFEST_NAME}: {name} is {stated}, but the architecture '
+                f'makes it {built}'
+            )
+    return model
+
+
+def save_model(folder: Path, model: CompactModel, **manifest: Any) -> Manifest:
+    """Write weights and manifest; `manifest` holds the fields that the model does not know."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS_NAME
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    written = Manifest(
+        family='compact',
+        architecture=asdict(model.config),
+        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        history=model.history,
+        **manifest,
+    )
+    text = json.dumps(written.model_dump(mode='json'), indent=2)
+    (folder / MANIFEST_NAME).write_text(text + '\n')
+    return written

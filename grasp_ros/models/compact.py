@@ -1,0 +1,146 @@
+"""A compact world model that trains and plans on a CPU: one latent vector per picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from grasp_ros.core.types import Observation
+
+
+@dataclass(frozen=True)
+class CompactConfig:
+    """Sizes of a compact model.
+
+    Attributes:
+        image_size: side of the square input picture, px; a multiple of 16.
+        latent_dim: D.
+        action_dim: A.
+        hidden: width of the predictor.
+        channels: of the encoder's first layers; the last have twice as many.
+        reach_groups: maxima averaged by the time-to-reach head.
+        reach_group_size: components in each maximum.
+    """
+
+    image_size: int = 64
+    latent_dim: int = 32
+    action_dim: int = 2
+    hidden: int = 384
+    channels: int = 16
+    reach_groups: int = 8
+    reach_group_size: int = 16
+
+
+class CompactModel(nn.Module):
+    """Convolutional encoder, residual MLP predictor, time-to-reach head, decoder for people.
+
+    The head is a quasimetric, d(x, y) = mean_k max_j relu(phi(x) - phi(y)): never negative, zero
+    from a state to itself, obeying the triangle inequality (Wang et al., ICML 2023).
+    """
+
+    history = 1
+
+    def __init__(self, config: CompactConfig) -> None:
+        """Build with random weights drawn from torch's global generator."""
+        super().__init__()
+        self.config = config
+        self.latent_shape = (config.latent_dim,)
+        self.action_dim = config.action_dim
+        wide, side = 2 * config.channels, config.image_size // 16
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3, config.channels, 6, stride=4, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.channels, config.channels, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.channels, wide, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(wide, wide, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Linear(wide * side * side, 128),
+            nn.SiLU(),
+            nn.Linear(128, config.latent_dim),
+        )
+        self.encoder.to(memory_format=torch.channels_last)
+        picture = (3, config.image_size, config.image_size)
+        self.register_buffer('mean_image', torch.full(picture, 0.5))
+        self.register_buffer('image_scale', torch.tensor(0.5))
+        self.predictor = nn.Sequential(
+            nn.Linear(config.latent_dim + config.action_dim, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.SiLU(),
+            nn.Linear(config.hidden, config.latent_dim),
+        )
+        embedding = config.reach_groups * config.reach_group_size
+        self.reach_embedding = nn.Sequential(
+            nn.Linear(config.latent_dim, 256),
+            nn.SiLU(),
+            nn.Linear(256, 256),
+            nn.SiLU(),
+            nn.Linear(256, embedding),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(config.latent_dim, 256),
+            nn.SiLU(),
+            nn.Linear(256, wide * side * side),
+            nn.SiLU(),
+            nn.Unflatten(1, (wide, side, side)),
+            nn.ConvTranspose2d(wide, wide, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.ConvTranspose2d(wide, config.channels, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.ConvTranspose2d(config.channels, 16, 4, stride=2, padding=1),
+            nn.SiLU(),
+            nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and so of latents and actions."""
+        return next(self.parameters()).dtype
+
+    @torch.no_grad()
+    def encode(self, observation: Observation) -> Tensor:
+        """Images (B, K, 3, h, w) in [0, 1] to latents (B, K, D), without gradients."""
+        images = observation.images.to(self.device, self.dtype)
+        return self.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images (N, 3, h, w) in [0, 1] to latents (N, D), with gradients."""
+        centred = (images - self.mean_image) / self.image_scale
+        return self.encoder(centred.contiguous(memory_format=torch.channels_last))
+
+    @torch.no_grad()
+    def fit_images(self, images: Tensor) -> None:
+        """Centre and scale inputs by the training images (N, 3, h, w) in [0, 1].
+
+        A static background would otherwise hide the few pixels that move: without this the
+        encoder stays collapsed for the first hundreds of iterations.
+        """
+        self.mean_image.copy_(images.mean(dim=0))
+        self.image_scale.copy_((images - self.mean_image).square().mean().sqrt())
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Latents (N, 1, D) and normalised actions (N, 1, A) to the next latents (N, D)."""
+        latest = latents[:, -1]
+        return latest + self.predictor(torch.cat([latest, actions[:, -1]], dim=-1))
+
+    def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast."""
+        gap = functional.relu(self.reach_embedding(latents) - self.reach_embedding(goal))
+        shape = (self.config.reach_groups, self.config.reach_group_size)
+        return gap.unflatten(-1, shape).amax(dim=-1).mean(dim=-1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (N, D) to pictures (N, 3, h, w) in [0, 1], for people to look at."""
+        background = torch.logit(self.mean_image, eps=0.01)
+        return torch.sigmoid(background + self.decoder(latents))

@@ -1,0 +1,1 @@
+"""The only place with rclpy: nodes, parameters, messages."""

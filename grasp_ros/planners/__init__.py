@@ -1,0 +1,1 @@
+"""Planners, one a file, all behind the Planner protocol."""

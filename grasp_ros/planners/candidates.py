@@ -1,0 +1,118 @@
+"""Candidates of a solve, judged by serial rollouts; the best ones so far are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import GoalDistance, rollout_cost, squared_error
+from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.core.world_model import windows
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """C candidates for each of B problems.
+
+    Attributes:
+        actions: (B, C, T, A).
+        states: virtual states (B, C, T, *Z).
+        rollout: serial rollout of the actions (B, C, T, *Z).
+        cost: of the rollout (B, C).
+        terminal: goal distance of the rollout's end (B, C).
+    """
+
+    actions: Tensor
+    states: Tensor
+    rollout: Tensor
+    cost: Tensor
+    terminal: Tensor
+
+    def best(self, count: int) -> Candidates:
+        """The `count` cheapest of each problem, cheapest first; NaN costs come last."""
+        cost = torch.nan_to_num(self.cost, nan=float('inf'))
+        order = cost.topk(min(count, cost.shape[1]), dim=1, largest=False).indices
+        return self.take(order)
+
+    def take(self, index: Tensor) -> Candidates:
+        """The candidates `index` (B, K) of each problem."""
+
+        def pick(tensor: Tensor) -> Tensor:
+            shaped = index.reshape(*index.shape, *[1] * (tensor.dim() - 2))
+            return tensor.gather(1, shaped.expand(*index.shape, *tensor.shape[2:]))
+
+        return Candidates(
+            pick(self.actions),
+            pick(self.states),
+            pick(self.rollout),
+            pick(self.cost),
+            pick(self.terminal),
+        )
+
+
+def judge(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    actions: Tensor,
+    states: Tensor,
+    rollout: Tensor,
+    path_weight: float,
+) -> Candidates:
+    """Cost of candidates by their serial rollouts; all tensors (B, C, T, ...)."""
+    with torch.no_grad():
+        along = distance(rollout, problem.goal[:, None, None])
+    cost = rollout_cost(along, path_weight)
+    return Candidates(actions, states, rollout, cost, along[..., -1])
+
+
+def join(first: Candidates, second: Candidates) -> Candidates:
+    """Candidates of both, problem by problem."""
+    return Candidates(
+        *(
+            torch.cat([getattr(first, name), getattr(second, name)], dim=1)
+            for name in ('actions', 'states', 'rollout', 'cost', 'terminal')
+        )
+    )
+
+
+def expand(problem: PlanProblem, count: int) -> PlanProblem:
+    """The problem repeated for `count` candidates: B becomes B * count rows."""
+    return replace(
+        problem,
+        context=problem.context.repeat_interleave(count, dim=0),
+        past_actions=problem.past_actions.repeat_interleave(count, dim=0),
+        goal=problem.goal.repeat_interleave(count, dim=0),
+    )
+
+
+@torch.no_grad()
+def to_plan(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    candidates: Candidates,
+    iterations: int,
+    solve_time_s: float,
+) -> Plan:
+    """The first candidate of each problem as a plan, its defect measured."""
+    chosen = candidates.take(torch.zeros_like(candidates.cost[:, :1], dtype=torch.int64))
+    actions, states = chosen.actions[:, 0], chosen.states[:, 0]
+    latents, taken = windows(problem.context, states, problem.past_actions, actions)
+    predicted = distance.model.predict(latents, taken).unflatten(0, actions.shape[:2])
+    dims = len(distance.model.latent_shape)
+    residual = squared_error(predicted, states, dims).sqrt()
+    defect = (
+        residual[:, :-1].amax(dim=1)
+        if problem.horizon > 1
+        else torch.zeros_like(residual[:, 0])
+    )
+    return Plan(
+        actions=actions,
+        states=states,
+        rollout=chosen.rollout[:, 0],
+        terminal_cost=chosen.terminal[:, 0],
+        defect=defect,
+        iterations=iterations,
+        solve_time_s=solve_time_s,
+    )

@@ -1,0 +1,117 @@
+"""Global seeds for a local planner: a greedy rollout and temporally correlated proposals.
+
+Local planners do not find detours on their own; rollouts of these actions show them where to go.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import GoalDistance
+from grasp_ros.core.types import PlanProblem
+
+SHORTEST_SEGMENT = 4
+LONGEST_SEGMENT = 20
+
+
+def correlated_actions(
+    problem: PlanProblem, count: int, generator: torch.Generator
+) -> Tensor:
+    """Piecewise constant random actions, each held for 4 to 20 model steps.
+
+    Args:
+        problem: gives bounds, horizon T and the number of problems B.
+        count: proposals P for each problem.
+        generator: of the randomness.
+
+    Returns:
+        Normalised actions (B, P, T, A) inside the bounds.
+    """
+    low, high, horizon = problem.action_low, problem.action_high, problem.horizon
+    rows, device, dtype = problem.batch * count, low.device, low.dtype
+    segments = horizon // SHORTEST_SEGMENT + 1
+    durations = torch.randint(
+        SHORTEST_SEGMENT,
+        LONGEST_SEGMENT + 1,
+        (rows, segments),
+        generator=generator,
+        device=device,
+    )
+    ends = durations.cumsum(dim=1)
+    steps = torch.arange(horizon, device=device)
+    segment = torch.searchsorted(ends, steps.expand(rows, -1).contiguous(), right=True)
+    shape = (rows, segments, low.shape[0])
+    direction = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+    direction = direction / direction.abs().amax(dim=-1, keepdim=True)
+    speed = torch.rand((*shape[:2], 1), generator=generator, device=device, dtype=dtype).sqrt()
+    centre, half = (low + high) / 2, (high - low) / 2
+    held = centre + half * direction * speed
+    index = segment[..., None].expand(-1, -1, low.shape[0])
+    return held.gather(1, index).unflatten(0, (problem.batch, count))
+
+
+def action_choices(problem: PlanProblem, count: int) -> Tensor:
+    """Evenly spread actions (count + 1, A) to choose among: Sobol points and the stop action.
+
+    Half of the points are moved to the surface of the box, where fast motion is.
+    """
+    low, high = problem.action_low, problem.action_high
+    sobol = torch.quasirandom.SobolEngine(low.shape[0], scramble=True, seed=0)
+    points = sobol.draw(count).to(low) * 2 - 1
+    surface = points / points.abs().amax(dim=-1, keepdim=True).clamp(min=1e-6)
+    points[::2] = surface[::2]
+    spread = (low + high) / 2 + points * (high - low) / 2
+    return torch.cat([problem.stop_action[None], spread])
+
+
+@torch.no_grad()
+def seed_rollouts(
+    distance: GoalDistance, problem: PlanProblem, choices: Tensor | None, actions: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Roll out given actions and the greedy policy together, one prediction a step.
+
+    At each step the greedy rollout takes the choice whose prediction is nearest to the goal.
+
+    Args:
+        distance: goal distance; its model predicts.
+        problem: B problems with horizon T.
+        choices: (M, A) the greedy policy's choices, or None for no greedy rollout.
+        actions: (B, P, T, A) to roll out as they are, or None.
+
+    Returns:
+        Actions (B, C, T, A) and states (B, C, T, *Z); the greedy rollout is the first of the C.
+    """
+    model, batch = distance.model, problem.batch
+    greedy = 0 if choices is None else len(choices)
+    given = 0 if actions is None else actions.shape[1]
+    context, past = problem.context, problem.past_actions
+    frames = context[:, None].expand(-1, bool(greedy) + given, *context.shape[1:])
+    taken = past[:, None].expand(-1, bool(greedy) + given, *past.shape[1:])
+    goal = problem.goal[:, None]
+    every = torch.arange(batch, device=context.device)
+    chosen_actions, states = [], []
+    for step in range(problem.horizon):
+        inputs, windows = [], []
+        if choices is not None:
+            inputs.append(frames[:, :1].expand(-1, greedy, *frames.shape[2:]))
+            before = taken[:, :1].expand(-1, greedy, *taken.shape[2:])
+            now = choices[None, :, None].expand(batch, -1, 1, -1)
+            windows.append(torch.cat([before, now], dim=2))
+        if actions is not None:
+            inputs.append(frames[:, bool(greedy) :])
+            before = taken[:, bool(greedy) :]
+            windows.append(torch.cat([before, actions[:, :, step : step + 1]], dim=2))
+        window = torch.cat(windows, dim=1)
+        predicted = model.predict(
+            torch.cat(inputs, dim=1).flatten(0, 1), window.flatten(0, 1)
+        ).unflatten(0, (batch, greedy + given))
+        if choices is not None:
+            best = distance(predicted[:, :greedy], goal).argmin(dim=1)
+            predicted = torch.cat([predicted[every, best][:, None], predicted[:, greedy:]], dim=1)
+            window = torch.cat([window[every, best][:, None], window[:, greedy:]], dim=1)
+        chosen_actions.append(window[:, :, -1])
+        states.append(predicted)
+        frames = torch.cat([frames[:, :, 1:], predicted[:, :, None]], dim=2)
+        taken = window[:, :, 1:]
+    return torch.stack(chosen_actions, dim=2), torch.stack(states, dim=2)

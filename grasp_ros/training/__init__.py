@@ -1,0 +1,1 @@
+"""Collecting data and training world models."""

@@ -1,0 +1,217 @@
+"""The command `train`: collect data in the simulator, train a compact world model, judge it."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shutil
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from grasp_ros.models.checkpoint import Calibration, Manifest, save_model
+from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.sim.motion import collect
+from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.gates import Gates, encode_all, measure
+from grasp_ros.training.loop import run_phase
+from grasp_ros.training.reach import reach_loss
+from grasp_ros.training.world_model import WorldModelWeights, world_model_loss
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Sizes of a training run; the defaults reproduce the model that comes with the package."""
+
+    seed: int = 0
+    episodes: int = 4000
+    length: int = 60
+    iterations: int = 8000
+    reach_iterations: int = 15000
+    decoder_iterations: int = 3000
+    batch: int = 64
+    reach_batch: int = 512
+
+
+def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibration, float]:
+    """Train all parts of the model, resuming from `work` where a run was interrupted.
+
+    Returns:
+        The model, its gates, its calibration, and the standard deviation of the actions in m/s.
+    """
+    world = TwoRooms()
+    motion = collect(world, config.episodes, config.length, config.seed)
+    action_std = float(motion.actions.std())
+    dataset = MotionDataset(world, motion, action_std)
+    torch.manual_seed(config.seed)
+    model = CompactModel(CompactConfig())
+    inverse = nn.Linear(2 * model.config.latent_dim, model.action_dim)
+    every = max(1, config.episodes // 2000)
+    steps = np.random.default_rng(config.seed).integers(0, config.length, config.episodes // every)
+    model.fit_images(dataset.images(np.arange(config.episodes)[::every][: len(steps)], steps))
+
+    run_phase(
+        'world_model',
+        nn.ModuleList([model.encoder, model.predictor, inverse]),
+        lambda rng: world_model_loss(
+            model, inverse, dataset, config.batch, WorldModelWeights(), rng
+        ),
+        config.iterations,
+        learning_rate=1e-3,
+        seed=config.seed,
+        folder=work,
+    )
+    print('encoding the data ...', flush=True)
+    latents = encode_all(model, dataset)
+    log_weight = nn.ParameterDict({'log_weight': nn.Parameter(torch.zeros(()))})
+    run_phase(
+        'time_to_reach',
+        nn.ModuleList([model.reach_embedding, log_weight]),
+        lambda rng: reach_loss(
+            model, log_weight['log_weight'], latents, config.reach_batch, rng
+        ),
+        config.reach_iterations,
+        learning_rate=1e-3,
+        seed=config.seed,
+        folder=work,
+    )
+    run_phase(
+        'decoder',
+        model.decoder,
+        lambda rng: decoder_loss(model, dataset, latents, config.batch, rng),
+        config.decoder_iterations,
+        learning_rate=2e-3,
+        seed=config.seed,
+        folder=work,
+    )
+    print('measuring the gates ...', flush=True)
+    fit = MotionDataset(world, collect(world, 200, 50, config.seed + 1), action_std)
+    held_out = MotionDataset(world, collect(world, 300, 50, config.seed + 2), action_std)
+    gates = measure(model, fit, held_out, config.seed)
+    return model, gates, calibrate(model, latents, dataset), action_std
+
+
+def decoder_loss(
+    model: CompactModel,
+    dataset: MotionDataset,
+    latents: Tensor,
+    batch: int,
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
+    """Reconstruction error, weighted towards the few pixels that differ from the mean picture."""
+    episode = rng.integers(0, dataset.episodes, batch)
+    step = rng.integers(0, dataset.length + 1, batch)
+    images = dataset.images(episode, step)
+    error = (model.decode(latents[episode, step]) - images).square()
+    emphasis = 1.0 + 20.0 * (images - model.mean_image).abs().amax(dim=1, keepdim=True)
+    return {'total': 100.0 * (emphasis * error).mean()}
+
+
+@torch.no_grad()
+def calibrate(model: CompactModel, latents: Tensor, dataset: MotionDataset) -> Calibration:
+    """Median goal distances between consecutive frames in which the robot was told to move."""
+    moving = torch.from_numpy(np.abs(dataset.motion.actions).max(axis=-1) > 0.5).flatten()
+    before, after = latents[:, :-1].flatten(0, 1)[moving], latents[:, 1:].flatten(0, 1)[moving]
+    chosen = slice(0, 20000)
+    before, after = before[chosen], after[chosen]
+    return Calibration(
+        one_step_latent=float((before - after).square().mean(dim=-1).median()),
+        one_step_time_to_reach=float(model.time_to_reach(before, after).median()),
+    )
+
+
+def write(
+    folder: Path,
+    model: CompactModel,
+    gates: Gates,
+    calibration: Calibration,
+    action_std: float,
+    provenance: dict[str, object],
+) -> Manifest:
+    """Write weights and manifest of a trained model."""
+    world = TwoRooms()
+    limit = world.max_speed
+    size = model.config.image_size
+    return save_model(
+        folder,
+        model,
+        image={'height': size, 'width': size},
+        model_dt=world.control_period,
+        frame_skip=1,
+        action={
+            'kind': 'velocity',
+            'names': ['linear.x', 'linear.y'],
+            'units': ['m/s', 'm/s'],
+            'low': [-limit, -limit],
+            'high': [limit, limit],
+            'mean': [0.0, 0.0],
+            'std': [action_std, action_std],
+        },
+        calibration=calibration,
+        training={'task': 'two_rooms', 'gates': asdict(gates), **provenance},
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Command-line arguments; the defaults are those of TrainConfig."""
+    default = TrainConfig()
+    parser = argparse.ArgumentParser(
+        prog='train', description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument('--output', type=Path, default=Path('out/model'), help='folder to write')
+    parser.add_argument(
+        '--work', type=Path, default=Path('out/train'), help='folder of the progress kept'
+    )
+    parser.add_argument('--restart', action='store_true', help='forget earlier progress')
+    parser.add_argument(
+        '--threads', type=int, default=1, help='CPU threads; other than 1 changes the last digits'
+    )
+    for name, value in asdict(default).items():
+        parser.add_argument(f'--{name.replace("_", "-")}', type=int, default=value)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, report the gates, write the model; exit status 1 if a gate is missed."""
+    parsed = parse(arguments)
+    torch.set_num_threads(parsed.threads)
+    config = TrainConfig(**{name: getattr(parsed, name) for name in asdict(TrainConfig())})
+    if parsed.restart:
+        shutil.rmtree(parsed.work, ignore_errors=True)
+    parsed.work.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        model, gates, calibration, action_std = train(config, parsed.work)
+    except KeyboardInterrupt:
+        print(f'\nstopped; the same command resumes from {parsed.work}', file=sys.stderr)
+        return 130
+    except ValueError as error:
+        print(f'train: {error}', file=sys.stderr)
+        return 2
+    provenance = {
+        'config': asdict(config),
+        'minutes': round((time.monotonic() - began) / 60, 1),
+        'threads': parsed.threads,
+        'versions': {
+            'python': platform.python_version(),
+            'torch': torch.__version__,
+            'numpy': np.__version__,
+        },
+    }
+    write(parsed.output, model, gates, calibration, action_std, provenance)
+    for name, value in {**asdict(gates), **calibration.model_dump()}.items():
+        print(f'{name:24} {value:.3f}')
+    print(f'wrote {parsed.output} after {provenance["minutes"]} minutes')
+    for failure in gates.failures():
+        print(f'gate missed: {failure}', file=sys.stderr)
+    return 1 if gates.failures() else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

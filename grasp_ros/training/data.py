@@ -1,0 +1,54 @@
+"""Batches of pictures and actions from recorded motion, rendered when they are needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grasp_ros.sim.motion import MotionData
+from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+
+
+class MotionDataset:
+    """Random motion in a simulated task; pictures are rendered on demand (all: gigabytes)."""
+
+    def __init__(self, world: TwoRooms, motion: MotionData, action_std: float) -> None:
+        """Wrap recorded motion.
+
+        Args:
+            world: the task, which renders.
+            motion: positions and actions.
+            action_std: actions are divided by it, m/s.
+        """
+        self.world = world
+        self.motion = motion
+        self.action_std = action_std
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes E."""
+        return self.motion.actions.shape[0]
+
+    @property
+    def length(self) -> int:
+        """Actions in each episode L."""
+        return self.motion.actions.shape[1]
+
+    def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S."""
+        positions = self.motion.positions[episodes, steps]
+        pictures = self.world.render(positions.reshape(-1, 2))
+        tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
+        return tensor.unflatten(0, positions.shape[:-1])
+
+    def pixels(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """True robot positions (*S, 2) in px: for judging, never for training the model."""
+        return self.motion.positions[episodes, steps] / METRES_PER_PIXEL
+
+    def actions(self, episodes: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Tensor:
+        """Normalised actions (N, count, A) that follow steps `start` (N,)."""
+        steps = start[:, None] + np.arange(count)
+        chosen = self.motion.actions[episodes[:, None], steps]
+        return torch.from_numpy(chosen / self.action_std).float()

@@ -1,0 +1,106 @@
+"""What a trained model must reach before anyone plans with it, measured on held-out motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from grasp_ros.core.world_model import rollout
+from grasp_ros.models.compact import CompactModel
+from grasp_ros.sim.episodes import path_lengths
+from grasp_ros.training.data import MotionDataset
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Measured quality of a world model.
+
+    Attributes:
+        probe_px: mean position error of a linear probe of the latent, px.
+        open_loop_25_px: mean error of the probed position after 25 imagined steps, px.
+        open_loop_50_px: after 50.
+        reach_rank_correlation: Spearman's, of the head with the true shortest path length.
+    """
+
+    probe_px: float
+    open_loop_25_px: float
+    open_loop_50_px: float
+    reach_rank_correlation: float
+
+    def failures(self) -> list[str]:
+        """The gates that are missed, in words."""
+        limits = {'probe_px': 0.5, 'open_loop_25_px': 3.0, 'open_loop_50_px': 4.0}
+        missed = [
+            f'{name} is {getattr(self, name):.2f}, at most {limit} allowed'
+            for name, limit in limits.items()
+            if not getattr(self, name) <= limit
+        ]
+        if not self.reach_rank_correlation >= 0.95:
+            missed.append(
+                f'reach_rank_correlation is {self.reach_rank_correlation:.3f}, at least 0.95 asked'
+            )
+        return missed
+
+
+@torch.no_grad()
+def encode_all(model: CompactModel, dataset: MotionDataset, chunk: int = 64) -> Tensor:
+    """Latents (E, L + 1, D) of every frame."""
+    steps = np.arange(dataset.length + 1)[None]
+    parts = []
+    for first in range(0, dataset.episodes, chunk):
+        episode = np.arange(first, min(first + chunk, dataset.episodes))[:, None]
+        images = dataset.images(*np.broadcast_arrays(episode, steps))
+        parts.append(model.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2]))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, seed: int) -> Gates:
+    """Measure a model: the probe is fitted on `fit`, everything is judged on `held_out`."""
+    probe = fit_probe(encode_all(model, fit), _all_pixels(fit))
+    latents, pixels = encode_all(model, held_out), _all_pixels(held_out)
+    episodes = np.arange(held_out.episodes)
+    actions = held_out.actions(episodes, np.zeros_like(episodes), held_out.length)
+    imagined = rollout(model, latents[:, :1], actions[:, :0], actions)
+
+    def error(states: Tensor, truth: NDArray[np.float64]) -> float:
+        return float(np.linalg.norm(apply_probe(probe, states) - truth, axis=-1).mean())
+
+    rng = np.random.default_rng(seed)
+    first, second = rng.integers(0, latents[..., 0].numel(), (2, 2000))
+    flat, flat_pixels = latents.flatten(0, 1), pixels.reshape(-1, 2)
+    distance = model.time_to_reach(flat[first], flat[second]).numpy()
+    truth = path_lengths(held_out.world, flat_pixels[second], flat_pixels[first])
+    return Gates(
+        probe_px=error(latents, pixels),
+        open_loop_25_px=error(imagined[:, 24], pixels[:, 25]),
+        open_loop_50_px=error(imagined[:, 49], pixels[:, 50]),
+        reach_rank_correlation=float(spearmanr(distance, truth).statistic),
+    )
+
+
+def fit_probe(latents: Tensor, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least-squares map (D + 1, 2) from latents (..., D) to positions (..., 2) in px."""
+    design = _with_ones(latents)
+    return np.linalg.lstsq(design, pixels.reshape(-1, 2), rcond=None)[0]
+
+
+def apply_probe(probe: NDArray[np.float64], latents: Tensor) -> NDArray[np.float64]:
+    """Positions (..., 2) in px that a probe reads from latents (..., D)."""
+    return (_with_ones(latents) @ probe).reshape(*latents.shape[:-1], 2)
+
+
+def _with_ones(latents: Tensor) -> NDArray[np.float64]:
+    flat = latents.detach().reshape(-1, latents.shape[-1]).double().numpy()
+    return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+
+
+def _all_pixels(dataset: MotionDataset) -> NDArray[np.float64]:
+    episode = np.arange(dataset.episodes)[:, None]
+    steps = np.arange(dataset.length + 1)[None]
+    return dataset.pixels(*np.broadcast_arrays(episode, steps))
