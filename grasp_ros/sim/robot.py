@@ -60,7 +60,7 @@ class SimulatedRobot:
         self.advance_to(time_s)
         commanded = np.asarray(velocity, dtype=np.float64)
         if commanded.shape != (2,) or not np.isfinite(commanded).all():
-            raise ValueError(f'velocity {velocity} refused: it must be two finite numbers')
+            raise ValueError(f'velocity {velocity!r} refused: it must be two finite numbers')
         self._velocity = commanded.copy()
         self._remaining_s = self._timeout_s
 
