@@ -36,7 +36,9 @@ class BuildPackage(build_ext):
         generated = next(stage.rglob('*-packages/grasp_ros/msg/__init__.py')).parents[1]
         target = ROOT / NAME if self.editable_mode else Path(self.build_lib, NAME)
         shutil.rmtree(target / 'msg', ignore_errors=True)
-        shutil.copytree(generated / 'msg', target / 'msg')
+        shutil.copytree(
+            generated / 'msg', target / 'msg', ignore=shutil.ignore_patterns('__pycache__')
+        )
         for library in generated.glob('*.so'):
             shutil.copy2(library, target)
 
@@ -44,7 +46,9 @@ class BuildPackage(build_ext):
         files = [
             path.relative_to(stage)
             for path in sorted(stage.rglob('*'))
-            if path.is_file() and site_packages not in path.parents
+            if path.is_file()
+            and site_packages not in path.parents
+            and path.parent.name != '__pycache__'
         ]
         self.distribution.data_files.extend(
             (str(file.parent), [os.path.relpath(stage / file)]) for file in files
@@ -62,8 +66,10 @@ class BuildPackage(build_ext):
             )
         build = Path(self.build_temp, 'cmake').resolve()
         stage = Path(self.build_temp, 'stage').resolve()
-        shutil.rmtree(stage, ignore_errors=True)
-        build.mkdir(parents=True, exist_ok=True)
+        # Afresh each time: a CMake cache would name a build environment that pip has deleted.
+        for folder in (build, stage):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
         for command in (
             [
                 '-S', str(ROOT), '-B', str(build), f'-DCMAKE_INSTALL_PREFIX={stage}',

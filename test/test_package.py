@@ -26,11 +26,12 @@ STATES = [
 
 
 def distribution():
-    """Return the pip metadata; colcon installs none."""
+    """Return the metadata that pip installed; colcon's name no requirements."""
     try:
-        return importlib.metadata.distribution('grasp_ros')
+        found = importlib.metadata.distribution('grasp_ros')
     except importlib.metadata.PackageNotFoundError:
-        pytest.skip('not installed with pip')
+        pytest.skip('not installed')
+    return found if found.requires else pytest.skip('not installed with pip')
 
 
 def prefix():
