@@ -1,0 +1,88 @@
+"""Films of made-up runs."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from grasp_ros.benchmark.film import EpisodeFilm, Frame, save_film_strip, save_gif
+from grasp_ros.sim.episodes import make_episode
+from grasp_ros.sim.two_rooms import TwoRooms
+
+WORLD = TwoRooms()
+
+
+def film(seed=0, steps=20, imagined=True, noise=False):
+    episode = make_episode(WORLD, seed)
+    shares = np.linspace(0.0, 1.0, steps)[:, None]
+    cameras = WORLD.render(episode.start * (1 - shares) + episode.goal * shares)
+    goal = WORLD.render(episode.goal[None])[0]
+    rng = np.random.default_rng(seed)
+    frames = []
+    for step, camera in enumerate(cameras):
+        strip = np.concatenate([camera] * 7 + [goal], axis=1)
+        if noise:
+            camera = rng.integers(0, 256, camera.shape, dtype=np.uint8)
+        frames.append(Frame(camera, goal, strip if imagined else None, f'step {step}, RUNNING'))
+    return EpisodeFilm(f'seed {seed}', frames, outcome='reached')
+
+
+@pytest.mark.parametrize('imagined', [True, False])
+def test_the_gif_shows_every_frame_and_the_outcome_for_longer(tmp_path, imagined):
+    path = tmp_path / 'film.gif'
+    size = save_gif(path, [film(0, imagined=imagined), film(1, imagined=imagined)], step_s=0.1)
+    assert size == path.stat().st_size
+    with Image.open(path) as gif:
+        durations = [frame.info['duration'] for frame in ImageSequence.Iterator(gif)]
+    assert sum(durations) == pytest.approx(2 * (19 * 100 + 1000))
+    assert max(durations) == 1000
+
+
+def test_the_gif_shows_the_cameras_picture_enlarged(tmp_path):
+    episode = film(0, steps=1)
+    save_gif(tmp_path / 'film.gif', [episode], step_s=0.1)
+    with Image.open(tmp_path / 'film.gif') as gif:
+        page = np.asarray(gif.convert('RGB')).astype(int)
+    enlarged = np.kron(episode.frames[0].camera, np.ones((4, 4, 1), np.uint8)).astype(int)
+    seen = page[48 : 48 + 256, 8 : 8 + 256]
+    assert np.abs(seen[32:] - enlarged[32:]).max() <= 8  # above: the label
+
+
+def test_a_gif_that_is_too_large_loses_frames(tmp_path):
+    films = [film(seed, steps=16, noise=True) for seed in range(3)]
+    whole = save_gif(tmp_path / 'whole.gif', films, step_s=0.1)
+    small = save_gif(tmp_path / 'small.gif', films, step_s=0.1, max_bytes=whole // 3)
+    assert 0 < small <= whole // 3
+    tiny = save_gif(tmp_path / 'tiny.gif', films, step_s=0.1, max_bytes=1000)
+    assert tiny == 0
+    assert not (tmp_path / 'tiny.gif').exists()
+
+
+def test_the_film_strip_has_a_row_for_each_episode(tmp_path):
+    heights = []
+    for count in (1, 2, 6, 8):
+        save_film_strip(tmp_path / 'strip.png', [film(seed, steps=4) for seed in range(count)])
+        with Image.open(tmp_path / 'strip.png') as strip:
+            heights.append(strip.height)
+    assert heights[0] < heights[1] < heights[2] == heights[3]
+
+
+def test_the_film_strip_begins_with_the_start_and_ends_with_the_goal(tmp_path):
+    episode = film(2)
+    save_film_strip(tmp_path / 'strip.png', [episode])
+    with Image.open(tmp_path / 'strip.png') as strip:
+        row = strip.crop((0, 40, strip.width, 40 + 112))
+    for left, picture in (
+        (8, episode.frames[0].camera),
+        (8 + 5 * 120, episode.frames[-1].camera),
+        (8 + 6 * 120, episode.frames[-1].goal),
+    ):
+        tile = Image.fromarray(picture).resize((112, 112), Image.Resampling.NEAREST)
+        np.testing.assert_array_equal(
+            np.asarray(row.crop((left, 0, left + 112, 112))), np.asarray(tile)
+        )
+
+
+def test_without_frames_nothing_is_written(tmp_path):
+    assert save_gif(tmp_path / 'film.gif', [EpisodeFilm('empty')], step_s=0.1) == 0
+    save_film_strip(tmp_path / 'strip.png', [EpisodeFilm('empty')])
+    assert not list(tmp_path.iterdir())
