@@ -1,0 +1,301 @@
+"""Camera pictures: from encodings, row steps and compression to RGB and to a model's input."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from dataclasses import dataclass
+from typing import Literal, Union
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = Union[bytes, bytearray, memoryview, 'array[int]']
+
+CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+MAX_PIXELS = 64_000_000
+"""Compressed pictures of more pixels are refused before anything is allocated for them."""
+
+_TO_RGB = {
+    'bgr8': cv2.COLOR_BGR2RGB,
+    'rgba8': cv2.COLOR_RGBA2RGB,
+    'bgra8': cv2.COLOR_BGRA2RGB,
+    'mono8': cv2.COLOR_GRAY2RGB,
+}
+_FROM_RGB = {
+    'bgr8': cv2.COLOR_RGB2BGR,
+    'rgba8': cv2.COLOR_RGB2RGBA,
+    'bgra8': cv2.COLOR_RGB2BGRA,
+    'mono8': cv2.COLOR_RGB2GRAY,
+}
+_PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+
+
+class ImageError(ValueError):
+    """A picture cannot be used; the message names the fault."""
+
+
+@dataclass(frozen=True, eq=False)
+class RawImage:
+    """An uncompressed picture as it travels.
+
+    Attributes:
+        data: `height` rows of `step` bytes each.
+        height: rows.
+        width: pixels in a row.
+        step: bytes from one row to the next; those after the pixels are padding.
+        encoding: order and number of the 8-bit channels, as 'rgb8'.
+    """
+
+    data: Bytes
+    height: int
+    width: int
+    step: int
+    encoding: str
+
+
+def check_raw(image: RawImage) -> None:
+    """Check everything but the pixels, in constant time.
+
+    Raises:
+        ImageError: if the encoding is not supported, or size, step and length of the data do not
+            agree.
+    """
+    channels = CHANNELS.get(image.encoding)
+    if channels is None:
+        raise ImageError(
+            f'encoding {image.encoding!r} is not supported; supported are {", ".join(CHANNELS)}'
+        )
+    if image.height <= 0 or image.width <= 0:
+        raise ImageError(f'the picture is empty: {image.width} x {image.height} pixels')
+    if image.step < image.width * channels:
+        raise ImageError(
+            f'step is {image.step} bytes, but a row of {image.width} pixels in {image.encoding} '
+            f'has {image.width * channels}'
+        )
+    length, expected = memoryview(image.data).nbytes, image.step * image.height
+    if length != expected:
+        raise ImageError(
+            f'data has {length} bytes, but {image.height} rows with a step of {image.step} '
+            f'have {expected}'
+        )
+
+
+def decode_raw(image: RawImage) -> NDArray[np.uint8]:
+    """Decode to RGB.
+
+    Returns:
+        (h, w, 3) uint8, contiguous, not sharing memory with the picture's data.
+
+    Raises:
+        ImageError: as `check_raw`.
+    """
+    check_raw(image)
+    channels = CHANNELS[image.encoding]
+    rows = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)
+    pixels = rows[:, : image.width * channels].reshape(image.height, image.width, channels)
+    if image.encoding == 'rgb8':
+        return pixels.copy()
+    return _uint8(cv2.cvtColor(pixels, _TO_RGB[image.encoding]))
+
+
+def encode_raw(rgb: NDArray[np.uint8], encoding: str = 'rgb8') -> RawImage:
+    """Encode without row padding; mono8 holds the luma of ITU-R BT.601, alpha is opaque.
+
+    Args:
+        rgb: (h, w, 3) uint8.
+        encoding: one of `CHANNELS`.
+
+    Raises:
+        ImageError: if the encoding is not supported, or `rgb` has another shape or type.
+    """
+    _check_rgb(rgb)
+    if encoding not in CHANNELS:
+        raise ImageError(
+            f'encoding {encoding!r} is not supported; supported are {", ".join(CHANNELS)}'
+        )
+    pixels = rgb if encoding == 'rgb8' else cv2.cvtColor(rgb, _FROM_RGB[encoding])
+    height, width = rgb.shape[:2]
+    return RawImage(pixels.tobytes(), height, width, width * CHANNELS[encoding], encoding)
+
+
+def check_compressed(data: Bytes, format: str = '') -> None:
+    """Check what can be seen without decompressing: that there is data, complete and not too big.
+
+    The size is read from the header of JPEG and PNG; for what else OpenCV decodes its own limit
+    of 2^30 pixels holds.
+
+    Args:
+        data: the compressed picture.
+        format: as in sensor_msgs/CompressedImage, for the error messages.
+
+    Raises:
+        ImageError: if the data is empty, truncated or not a colour picture, or has more than
+            `MAX_PIXELS` pixels.
+    """
+    if 'compressedDepth' in format:
+        raise ImageError(f'format {format!r} is a depth picture; JPEG or PNG in colour is needed')
+    content = bytes(data)
+    if not content:
+        raise ImageError(f'the compressed picture (format {format!r}) is empty')
+    if content.startswith(_PNG_SIGNATURE):
+        width, height = _png_size(content)
+    elif content.startswith(b'\xff\xd8'):
+        width, height = _jpeg_size(content)
+    else:
+        return
+    if width == 0 or height == 0:
+        raise ImageError(f'the picture is empty: {width} x {height} pixels')
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f'the compressed picture has {width} x {height} pixels; the limit is {MAX_PIXELS}'
+        )
+
+
+def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
+    """Decode whatever OpenCV reads (JPEG, PNG and more) to RGB.
+
+    Args:
+        data: the compressed picture.
+        format: as in sensor_msgs/CompressedImage, for the error messages.
+
+    Returns:
+        (h, w, 3) uint8, contiguous; grey pictures in three equal channels, alpha dropped, deeper
+        channels reduced to 8 bits.
+
+    Raises:
+        ImageError: as `check_compressed`, or if OpenCV cannot decode the data.
+    """
+    check_compressed(data, format)
+    try:
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise ImageError(
+            f'{memoryview(data).nbytes} bytes (format {format!r}) are corrupt or no picture that '
+            'OpenCV can decode'
+        )
+    return _uint8(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def encode_compressed(rgb: NDArray[np.uint8], format: Literal['jpeg', 'png'] = 'jpeg') -> bytes:
+    """Compress a picture (h, w, 3) uint8 to JPEG (quality 95) or, without loss, to PNG.
+
+    Raises:
+        ImageError: if the format is another, or `rgb` has another shape or type.
+    """
+    _check_rgb(rgb)
+    if format not in ('jpeg', 'png'):
+        raise ImageError(f"format {format!r} is not supported; supported are 'jpeg' and 'png'")
+    extension = '.jpg' if format == 'jpeg' else '.png'
+    try:
+        done, data = cv2.imencode(extension, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    except cv2.error as error:
+        done, reason = False, str(error).strip()
+    else:
+        reason = 'OpenCV gives no reason'
+    if not done:
+        raise ImageError(f'{rgb.shape[1]} x {rgb.shape[0]} pixels as {format}: {reason}')
+    return data.tobytes()
+
+
+def to_model_input(
+    rgb: NDArray[np.uint8], height: int, width: int, fit: Literal['stretch', 'crop'] = 'stretch'
+) -> NDArray[np.float32]:
+    """Bring a picture to the size a model was trained with.
+
+    An axis that shrinks is averaged over areas, one that grows is interpolated linearly; a
+    picture of the right size is not resampled.
+
+    Args:
+        rgb: (h, w, 3) uint8.
+        height: rows of the result.
+        width: columns of the result.
+        fit: 'stretch' changes the aspect ratio; 'crop' cuts equal margins off the longer side.
+
+    Returns:
+        (3, height, width) float32 in [0, 1], contiguous.
+
+    Raises:
+        ImageError: if `rgb` has another shape or type.
+        ValueError: if the size is not positive or `fit` unknown.
+    """
+    _check_rgb(rgb)
+    if height <= 0 or width <= 0:
+        raise ValueError(f'a model input of {width} x {height} pixels is not possible')
+    if fit == 'crop':
+        rgb = _centre_crop(rgb, height, width)
+    elif fit != 'stretch':
+        raise ValueError(f"fit is {fit!r}; it must be 'stretch' or 'crop'")
+    shrunk = min(rgb.shape[0], height), min(rgb.shape[1], width)
+    if rgb.shape[:2] != shrunk:
+        rgb = _uint8(cv2.resize(rgb, shrunk[::-1], interpolation=cv2.INTER_AREA))
+    if shrunk != (height, width):
+        rgb = _uint8(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR))
+    return np.ascontiguousarray(rgb.transpose(2, 0, 1), np.float32) / np.float32(255)
+
+
+def from_model_output(image: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Turn a decoded picture (3, h, w) float into (h, w, 3) uint8 RGB.
+
+    Values outside [0, 1] are clipped, NaN becomes black: it is a picture for people to look at.
+
+    Raises:
+        ImageError: if the shape is another.
+    """
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ImageError(f'a decoded picture has the shape (3, h, w), not {image.shape}')
+    levels = np.clip(np.nan_to_num(image, nan=0.0), 0.0, 1.0) * 255
+    return np.ascontiguousarray(np.rint(levels).astype(np.uint8).transpose(1, 2, 0))
+
+
+def _centre_crop(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    rows, columns = rgb.shape[:2]
+    kept_rows = min(rows, max(1, round(columns * height / width)))
+    kept_columns = min(columns, max(1, round(rows * width / height)))
+    top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
+    return rgb[top : top + kept_rows, left : left + kept_columns]
+
+
+def _png_size(content: bytes) -> tuple[int, int]:
+    if len(content) < 24 or content[12:16] != b'IHDR':
+        raise ImageError('the PNG picture is corrupt: its header is incomplete')
+    width, height = struct.unpack_from('>II', content, 16)
+    return width, height
+
+
+def _jpeg_size(content: bytes) -> tuple[int, int]:
+    """Width and height from the frame header (ITU-T T.81, B.2.2)."""
+    size = None
+    position = 2
+    while position + 4 <= len(content) and content[position] == 0xFF:
+        marker = content[position + 1]
+        if marker == 0xFF:  # a fill byte
+            position += 1
+            continue
+        if marker == 0xDA:  # start of scan: only coded data, then the end marker
+            if size is None:
+                break
+            if content.find(b'\xff\xd9', position) < 0:
+                raise ImageError('the JPEG picture is truncated: it has no end marker')
+            return size
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
+            if position + 9 > len(content):
+                break
+            height, width = struct.unpack_from('>HH', content, position + 5)
+            size = width, height
+        (length,) = struct.unpack_from('>H', content, position + 2)
+        position += 2 + length
+    raise ImageError('the JPEG picture is truncated or corrupt: its header is incomplete')
+
+
+def _check_rgb(rgb: NDArray[np.uint8]) -> None:
+    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
+        raise ImageError(f'an RGB picture is (h, w, 3) uint8, not {rgb.shape} {rgb.dtype}')
+
+
+def _uint8(pixels: object) -> NDArray[np.uint8]:
+    """OpenCV's result; its type hints leave the element type open."""
+    return np.asarray(pixels, np.uint8)
