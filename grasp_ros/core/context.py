@@ -28,7 +28,11 @@ class Frame:
 
 
 class ContextEncoder:
-    """Encodes each frame once and picks those one model step apart."""
+    """Encodes each frame once and picks those one model step apart.
+
+    Attributes:
+        picture: the one decoded last (h, w, 3) uint8 RGB, for people to look at.
+    """
 
     def __init__(
         self, encode: Callable[[Picture], Tensor], history: int, step_ns: int
@@ -38,6 +42,7 @@ class ContextEncoder:
         self._history = history
         self._step_ns = step_ns
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
+        self.picture: Picture | None = None
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -69,5 +74,6 @@ class ContextEncoder:
 
     def _latent(self, frame: Frame) -> Tensor:
         if frame.stamp_ns not in self._latents:
-            self._latents[frame.stamp_ns] = self._encode(frame.picture())
+            self.picture = frame.picture()
+            self._latents[frame.stamp_ns] = self._encode(self.picture)
         return self._latents[frame.stamp_ns]

@@ -25,7 +25,7 @@ from grasp_ros.core.limits import (
     stop_action,
 )
 from grasp_ros.core.planner import Planner
-from grasp_ros.core.receding import Outlook, PlanFault, RecedingHorizon
+from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.core.types import ActionKind, ActionSpace, Command, Plan, State
 from grasp_ros.core.world_model import WorldModel
 
@@ -198,8 +198,8 @@ class Controller:
             self._horizon.forget()
             self._planned_epoch = epoch
         try:
-            outlook = self._horizon.look(frames, goal and (goal.number, goal.picture))
-        except Exception as error:  # noqa: BLE001 - whatever a decoder or model raises: stop
+            outlook = self._horizon.look(frames, (goal.number, goal.picture) if goal else None)
+        except Exception as error:  # whatever a decoder or model raises: stop
             return self._image_fault(epoch, f'{type(error).__name__}: {error}')
         with self._lock:
             if epoch == self._epoch:
@@ -221,9 +221,9 @@ class Controller:
             return PlanReport(State.REACHED, outlook=outlook, accepted=True)
         try:
             plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
-        except PlanFault as fault:
+        except BadPlanError as fault:
             return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
-        except Exception as error:  # noqa: BLE001 - whatever a planner raises: stop
+        except Exception as error:  # whatever a planner raises: stop
             reason = f'planner failed: {type(error).__name__}: {error}'
             return self._plan_fault(epoch, State.PLANNER_ERROR, reason, outlook)
         with self._lock:
@@ -276,6 +276,11 @@ class Controller:
         """The stop to publish when control ends: deactivation, shutdown, error, signal."""
         action = stop_action(self._space, self._history.last)
         return Command(action, State.DISABLED, 'control ended')
+
+    def pictures(self) -> tuple[Picture, Picture] | None:
+        """The camera picture planned from last and the goal, (h, w, 3) uint8 RGB, if known."""
+        now, goal = self._horizon.picture, self._goal
+        return None if now is None or goal is None else (now, goal.picture)
 
     def image_age(self, now_ns: int) -> float:
         """Age of the newest usable image by its stamp, seconds; NaN without one."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import HasTimeToReach, WorldModel, windows
+from grasp_ros.core.world_model import HasTimeToReach, WorldModel, predict_windows, windows
 
 DistanceKind = Literal['auto', 'latent', 'time_to_reach']
 
@@ -108,48 +108,43 @@ def lifted_gradients(
         actions: (B, T, A).
         goal_weight: gamma.
         stop_gradient: False lets the gradient flow into the states that are predicted from.
-        max_rows: predict in chunks of at most so many rows; None for one call.
+        max_rows: predict in chunks of time with about so many rows; None for one call.
     """
-    batch, horizon = actions.shape[:2]
+    horizon = actions.shape[1]
     latent_dims = len(distance.model.latent_shape)
+    chunk = horizon if max_rows is None else max(1, max_rows // len(actions))
+    counted = actions.new_ones(horizon)
+    if distance.kind != 'latent':
+        counted[-1] = 0.0
     with torch.enable_grad():
         actions = actions.detach().requires_grad_()
         states = states.detach().requires_grad_(not stop_gradient)
         latents, taken = windows(problem.context, states, problem.past_actions, actions)
-        targets = states.flatten(0, 1)
-        goals = problem.goal.repeat_interleave(horizon, dim=0)
-        counted = torch.ones(batch, horizon, dtype=states.dtype, device=states.device)
-        if distance.kind != 'latent':
-            counted[:, -1] = 0.0
-        weights = counted.flatten()
         variables = [actions] if stop_gradient else [actions, states]
-        gradients: list[Tensor] = [torch.zeros_like(variable) for variable in variables]
+        gradients: list[Tensor] = []
         losses, errors, predictions = [], [], []
-        rows = batch * horizon
-        step = rows if max_rows is None else max_rows
-        for first in range(0, rows, step):
-            part = slice(first, first + step)
-            predicted = distance.model.predict(latents[part], taken[part])
-            error = squared_error(predicted, targets[part], latent_dims)
-            loss = error * weights[part] + goal_weight * distance(predicted, goals[part])
-            more = torch.autograd.grad(
-                loss.sum(), variables, retain_graph=first + step < rows, materialize_grads=True
-            )
-            gradients = [total + extra for total, extra in zip(gradients, more, strict=True)]
+        for first in range(0, horizon, chunk):
+            part = slice(first, first + chunk)
+            predicted = predict_windows(distance.model, latents[:, part], taken[:, part])
+            error = squared_error(predicted, states[:, part], latent_dims) * counted[part]
+            loss = error + goal_weight * distance(predicted, problem.goal[:, None])
+            more = torch.autograd.grad(loss.sum(), variables, retain_graph=first + chunk < horizon)
+            gradients = [
+                extra if not gradients else gradients[index] + extra
+                for index, extra in enumerate(more)
+            ]
             losses.append(loss.detach())
             errors.append(error.detach())
             predictions.append(predicted.detach())
-    error = torch.cat(errors).unflatten(0, (batch, horizon)) * counted
     if stop_gradient:
-        predicted = torch.cat(predictions).unflatten(0, (batch, horizon))
         elements = states[0, 0].numel()
-        state_gradient = (states - predicted) * (2.0 / elements)
+        state_gradient = (states - torch.cat(predictions, dim=1)) * (2.0 / elements)
     else:
         state_gradient = gradients[1]
     state_gradient[:, -1] = 0.0
     return LiftedGradients(
-        loss=torch.cat(losses).unflatten(0, (batch, horizon)).sum(dim=1),
+        loss=torch.cat(losses, dim=1).sum(dim=1),
         states=state_gradient,
         actions=gradients[0],
-        residual=error.sqrt(),
+        residual=torch.cat(errors, dim=1).sqrt(),
     )

@@ -35,7 +35,7 @@ STEADY = 0.2
 MOST_WARM_UPS = 20
 
 
-class PlanFault(Exception):
+class BadPlanError(Exception):
     """A plan that must not be executed; the message says why."""
 
 
@@ -89,6 +89,11 @@ class RecedingHorizon:
     def period_s(self) -> float:
         """Seconds between commands."""
         return self._period_ns / 1e9
+
+    @property
+    def picture(self) -> Picture | None:
+        """The camera picture decoded last."""
+        return self._encoder.picture
 
     def forget(self) -> None:
         """Drop the previous plan and all frames; randomness starts from the seed again."""
@@ -153,7 +158,7 @@ class RecedingHorizon:
         """Plan from the outlook, rolled forward through the commands in force meanwhile.
 
         Raises:
-            PlanFault: if the plan is not finite or its defect is above the bound.
+            BadPlanError: if the plan is not finite or its defect is above the bound.
             Exception: whatever planner or model raises.
         """
         assert outlook.goal is not None
@@ -278,10 +283,10 @@ class RecedingHorizon:
     def _check(self, plan: Plan) -> None:
         for name in ('actions', 'states', 'terminal_cost', 'defect'):
             if not torch.isfinite(getattr(plan, name)).all():
-                raise PlanFault(f'the plan holds non-finite {name}: the world model gives NaN')
+                raise BadPlanError(f'the plan holds non-finite {name}: the world model gives NaN')
         defect = float(plan.defect[0])
         if defect > self._config.max_defect:
-            raise PlanFault(
+            raise BadPlanError(
                 f'defect {defect:.3g} of the plan is above max_plan_defect '
                 f'{self._config.max_defect:.3g}: it does not follow the model'
             )

@@ -101,7 +101,7 @@ class ActionSpace:
         high: (R,) upper limits.
         mean: (R,) of the training data.
         std: (R,) of the training data, positive.
-        frame_skip: commands in one model step; a model's action is frame_skip of them, A = R * skip.
+        frame_skip: commands in one model step; a model action is all of them, A = R * skip.
     """
 
     kind: ActionKind

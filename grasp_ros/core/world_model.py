@@ -22,11 +22,16 @@ class WorldModel(Protocol):
         dtype: of latents and actions.
     """
 
-    latent_shape: tuple[int, ...]
-    action_dim: int
-    history: int
-    device: torch.device
-    dtype: torch.dtype
+    @property
+    def latent_shape(self) -> tuple[int, ...]: ...  # noqa: D102 - see the class
+    @property
+    def action_dim(self) -> int: ...  # noqa: D102
+    @property
+    def history(self) -> int: ...  # noqa: D102
+    @property
+    def device(self) -> torch.device: ...  # noqa: D102
+    @property
+    def dtype(self) -> torch.dtype: ...  # noqa: D102
 
     def encode(self, observation: Observation) -> Tensor:
         """Images (B, K, 3, h, w) in [0, 1] to latents (B, K, *Z), without gradients."""
@@ -58,9 +63,9 @@ class HasDecoder(Protocol):
         ...
 
 
-def windows(context: Tensor, states: Tensor, past_actions: Tensor, actions: Tensor) -> tuple[
-    Tensor, Tensor
-]:
+def windows(
+    context: Tensor, states: Tensor, past_actions: Tensor, actions: Tensor
+) -> tuple[Tensor, Tensor]:
     """Inputs of all T predictions s_{t+1} = F(s_{t-H+1..t}, a_{t-H+1..t}) at once.
 
     Args:
@@ -70,17 +75,22 @@ def windows(context: Tensor, states: Tensor, past_actions: Tensor, actions: Tens
         actions: (B, T, A): a_0 .. a_{T-1}.
 
     Returns:
-        Latents (B * T, H, *Z) and actions (B * T, H, A), time running fastest.
+        Latents (B, T, H, *Z) and actions (B, T, H, A).
     """
     history, horizon = context.shape[1], actions.shape[1]
-    if history == 1:
-        latents = torch.cat([context, states[:, :-1]], dim=1)
-        return latents.flatten(0, 1).unsqueeze(1), actions.flatten(0, 1).unsqueeze(1)
     latents = torch.cat([context, states[:, :-1]], dim=1)
+    if history == 1:
+        return latents.unsqueeze(2), actions.unsqueeze(2)
     padded = torch.cat([past_actions, actions], dim=1)
     steps = torch.arange(horizon, device=actions.device)[:, None]
     index = steps + torch.arange(history, device=actions.device)
-    return latents[:, index].flatten(0, 1), padded[:, index].flatten(0, 1)
+    return latents[:, index], padded[:, index]
+
+
+def predict_windows(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:
+    """All predictions of `windows` (B, T, H, ...) in one call, as (B, T, *Z)."""
+    predicted = model.predict(latents.flatten(0, 1), actions.flatten(0, 1))
+    return predicted.unflatten(0, actions.shape[:2])
 
 
 def rollout(model: WorldModel, context: Tensor, past_actions: Tensor, actions: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from grasp_ros.core.objective import GoalDistance, rollout_cost, squared_error
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import windows
+from grasp_ros.core.world_model import predict_windows, windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,7 @@ def to_plan(
     chosen = candidates.take(torch.zeros_like(candidates.cost[:, :1], dtype=torch.int64))
     actions, states = chosen.actions[:, 0], chosen.states[:, 0]
     latents, taken = windows(problem.context, states, problem.past_actions, actions)
-    predicted = distance.model.predict(latents, taken).unflatten(0, actions.shape[:2])
+    predicted = predict_windows(distance.model, latents, taken)
     dims = len(distance.model.latent_shape)
     residual = squared_error(predicted, states, dims).sqrt()
     defect = (

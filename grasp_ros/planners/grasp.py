@@ -123,7 +123,7 @@ class GraspPlanner:
         """Starting points (B, C), judged by their serial rollouts, best first."""
         config = self.config
         given: list[Tensor] = []
-        lifted: list[Tensor | None] = []
+        lifted: list[Tensor] = []
         if init is not None and config.seed_warm_start:
             given.append(init.actions[:, None])
             lifted.append(init.states[:, None])
@@ -156,7 +156,7 @@ class GraspPlanner:
         clock: _Deadline,
     ) -> tuple[Candidates, int]:
         """Lifted iterations with syncs; returns the candidates after them, and how many."""
-        config, dims = self.config, len(self.model.latent_shape)
+        config = self.config
         wide = expand(problem, seeds.cost.shape[1])
         states = seeds.states.flatten(0, 1).clone()
         actions = seeds.actions.flatten(0, 1).clone()
@@ -165,7 +165,6 @@ class GraspPlanner:
         # Candidates that start from the same seed differ by their first noise (as in the paper).
         self._add_noise(states, config.state_noise, generator)
         phase = config.sync_every or config.iterations
-        best: Candidates | None = None
         done = 0
         optimiser = self._optimiser(states, actions)
         while done < config.iterations and not clock.passed():
@@ -191,7 +190,7 @@ class GraspPlanner:
         with torch.no_grad():
             rolled = rollout(self.model, wide.context, wide.past_actions, actions)
         shape = seeds.cost.shape
-        best = judge(
+        found = judge(
             self.distance,
             problem,
             actions.unflatten(0, shape),
@@ -199,8 +198,7 @@ class GraspPlanner:
             rolled.unflatten(0, shape),
             config.path_weight,
         )
-        assert states.dim() == 2 + dims
-        return best, done
+        return found, done
 
     def _optimiser(self, states: Tensor, actions: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adam(

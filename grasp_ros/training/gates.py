@@ -87,12 +87,12 @@ def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, se
 def fit_probe(latents: Tensor, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Least-squares map (D + 1, 2) from latents (..., D) to positions (..., 2) in px."""
     design = _with_ones(latents)
-    return np.linalg.lstsq(design, pixels.reshape(-1, 2), rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(design, pixels.reshape(-1, 2), rcond=None)[0], np.float64)
 
 
 def apply_probe(probe: NDArray[np.float64], latents: Tensor) -> NDArray[np.float64]:
     """Positions (..., 2) in px that a probe reads from latents (..., D)."""
-    return (_with_ones(latents) @ probe).reshape(*latents.shape[:-1], 2)
+    return np.asarray(_with_ones(latents) @ probe).reshape(*latents.shape[:-1], 2)
 
 
 def _with_ones(latents: Tensor) -> NDArray[np.float64]:

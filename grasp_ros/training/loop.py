@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ def run_phase(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, max_lr=learning_rate, total_steps=iterations + 1, pct_start=0.05
     )
-    parts = {'modules': modules, 'optimiser': optimiser, 'schedule': schedule}
+    parts: dict[str, Any] = {'modules': modules, 'optimiser': optimiser, 'schedule': schedule}
     done = 0
     if path.exists():
         saved = torch.load(path, weights_only=True)

@@ -1,0 +1,170 @@
+"""From parameter values to a controller: model, planner, limits, checked against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from grasp_ros.core.config import ControllerConfig
+from grasp_ros.core.controller import Controller
+from grasp_ros.core.limits import Limits
+from grasp_ros.core.planner import Planner
+from grasp_ros.core.types import ActionSpace
+from grasp_ros.images import to_model_input
+from grasp_ros.models.checkpoint import Manifest, find_model, load_model
+from grasp_ros.models.compact import CompactModel
+from grasp_ros.nodes.parameters import ParameterError
+from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planners.greedy import GreedyConfig, GreedyPlanner
+
+RELEASE = 2.0
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a configured node works with.
+
+    Attributes:
+        controller: prepared and warmed up.
+        model: on its device.
+        manifest: of the model.
+        planner: of the controller.
+        warm_up_s: solve times of the warm-up, seconds.
+    """
+
+    controller: Controller
+    model: CompactModel
+    manifest: Manifest
+    planner: Planner
+    warm_up_s: list[float]
+
+
+def assemble(values: dict[str, Any]) -> Assembly:
+    """Load the model, build the planner, warm up; for the planning thread.
+
+    Raises:
+        ParameterError: naming the parameter that cannot be used.
+        CheckpointError: naming the file that cannot be used.
+    """
+    torch.set_num_threads(values['torch_threads'])
+    device = choose_device(values['device'])
+    model, manifest = load_model(find_model(values['model']), device)
+    _check_rate(values['control_rate'], manifest)
+    space = manifest.action_space
+    planner = build_planner(values, model)
+    distance = planner.distance
+    one_step = (
+        manifest.calibration.one_step_latent
+        if distance.kind == 'latent'
+        else manifest.calibration.one_step_time_to_reach
+    )
+    reached = values['goal_tolerance'] * (one_step or 0.0)
+    config = ControllerConfig(
+        horizon=values['planner.horizon'],
+        horizon_mode=values['planner.horizon_mode'],
+        horizon_floor=values['planner.horizon_floor'],
+        model_dt=manifest.model_dt,
+        image_timeout=values['image_timeout'],
+        max_plan_age=values['max_plan_age'],
+        planning_delay=values['planning_delay'],
+        deadline=values['planner.deadline'] or None,
+        max_defect=values['max_plan_defect'] or float('inf'),
+        reached_distance=reached,
+        released_distance=RELEASE * reached,
+        stall_time=values['planner.stall_time'],
+        stop_decay=values['command.stop_decay'],
+        dry_run=values['dry_run'],
+        seed=values['seed'],
+    )
+    image = manifest.image
+
+    def preprocess(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return to_model_input(picture, image.height, image.width, image.fit)
+
+    controller = Controller(
+        model, planner, preprocess, space, build_limits(values, space), config
+    )
+    return Assembly(controller, model, manifest, planner, controller.prepare())
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; 'auto' takes a GPU where there is one.
+
+    Raises:
+        ParameterError: if it does not exist here.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ParameterError(
+            f"parameter 'device' is {name!r}; allowed: auto, cpu, cuda, cuda:N"
+        ) from error
+    if device.type not in ('cpu', 'cuda'):
+        raise ParameterError(f"parameter 'device' is {name!r}; allowed: auto, cpu, cuda, cuda:N")
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ParameterError(
+            f"parameter 'device' is {name!r}, but PyTorch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices; use 'cpu' or 'auto', or install a driver "
+            'and a CUDA build of PyTorch'
+        )
+    return device
+
+
+def build_planner(values: dict[str, Any], model: CompactModel) -> Planner:
+    """The planner that `planner.name` asks for.
+
+    Raises:
+        ParameterError: if its goal distance needs what the model has not.
+    """
+    grasp = GraspConfig(
+        **{field.name: values[f'grasp.{field.name}'] for field in fields(GraspConfig)}
+    )
+    try:
+        if values['planner.name'] == 'greedy':
+            return GreedyPlanner(model, GreedyConfig(goal_distance=grasp.goal_distance))
+        return GraspPlanner(model, grasp)
+    except ValueError as error:
+        raise ParameterError(f"parameter 'grasp.goal_distance': {error}") from error
+
+
+def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
+    """The model's limits, tightened by `command.low`, `command.high` and `command.max_rate`.
+
+    Raises:
+        ParameterError: if a list has the wrong length, or leaves no room for a command.
+    """
+
+    def given(name: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
+        listed = values[name]
+        if not listed:
+            return default
+        if len(listed) != space.size:
+            raise ParameterError(
+                f'parameter {name!r} has {len(listed)} entries; the model commands '
+                f'{space.size}: {", ".join(space.names)}'
+            )
+        return np.array(listed, dtype=np.float64)
+
+    low = np.maximum(space.low, given('command.low', space.low))
+    high = np.minimum(space.high, given('command.high', space.high))
+    if not (low < high).all():
+        raise ParameterError(
+            f"parameters 'command.low' and 'command.high' leave no room: {low.tolist()} to "
+            f'{high.tolist()}'
+        )
+    return Limits(low, high, given('command.max_rate', np.full(space.size, np.inf)))
+
+
+def _check_rate(control_rate: float, manifest: Manifest) -> None:
+    if abs(control_rate - manifest.control_rate) > 1e-6 * manifest.control_rate:
+        raise ParameterError(
+            f"parameter 'control_rate' is {control_rate:g} Hz, but the model was trained for "
+            f'{manifest.control_rate:g} Hz (frame_skip {manifest.frame_skip} / model_dt '
+            f'{manifest.model_dt:g} s); set it to {manifest.control_rate:g}'
+        )

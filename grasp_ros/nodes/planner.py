@@ -1,0 +1,415 @@
+"""The lifecycle node `planner`: images in, commands out, on time or stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import wait
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool
+
+from grasp_ros.core.controller import PlanReport
+from grasp_ros.core.types import Command, State
+from grasp_ros.images import ImageError
+from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.assembly import Assembly, assemble
+from grasp_ros.nodes.messages import CommandEncoder, image_decoder, image_message, stamp_ns
+from grasp_ros.nodes.parameters import ParameterError, declare, read, refuse_unknown
+from grasp_ros.nodes.planning_thread import PlanningThread
+from grasp_ros.nodes.qos import (
+    command_qos,
+    goal_image_qos,
+    image_qos,
+    imagined_qos,
+    overridable,
+    plan_qos,
+    status_qos,
+)
+from grasp_ros.nodes.reports import Statistics, film_strip, plan_message, status_message
+from grasp_ros.nodes.ticks import TickMonitor
+
+ACKNOWLEDGE_S = 0.2
+THROTTLE_S = 5.0
+SPIN_S = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class _Made:
+    """What one replan left for the executor thread to publish."""
+
+    report: PlanReport
+    message: ActionPlan | None
+    strip: NDArray[np.uint8] | None
+
+
+class PlannerNode(LifecycleNode):
+    """Wires the controller to topics, parameters and time.
+
+    The executor thread runs every callback and the command timer; it never plans, decodes or
+    waits for the planning thread while active.
+    """
+
+    def __init__(self, ended: threading.Event) -> None:
+        """Declare the parameters.
+
+        Args:
+            ended: set by a signal; loading a model is given up then.
+
+        Raises:
+            ParameterError: if an override is unknown, of the wrong type or out of range.
+        """
+        super().__init__('planner')
+        self._ended = ended
+        declare(self)
+        refuse_unknown(self, self._parameter_overrides)
+        self._thread = PlanningThread()
+        self._values: dict[str, Any] = {}
+        self._parts: Assembly | None = None
+        self._active = False
+        self._timer: Any = None
+        self._entities: list[Any] = []
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    # Lifecycle. rclpy swallows exceptions in transitions, so each is caught and logged here.
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Validate, load, warm up; FAILURE with a reason in the log."""
+        try:
+            values = read(self)
+            self.get_logger().info(f'loading model {values["model"]!r} and warming up ...')
+            parts = self._load(values)
+            encoder = CommandEncoder(
+                command_type=values['command.type'],
+                kind=parts.manifest.action.kind,
+                size=len(parts.manifest.action.names),
+                period_s=1.0 / parts.manifest.control_rate,
+                fields=tuple(values['command.fields']),
+                joint_names=tuple(values['command.joint_names']),
+                frame_id=values['command.frame_id'],
+            )
+            self._values, self._parts, self._encoder = values, parts, encoder
+            self._create_entities()
+        except (ParameterError, CheckpointError, ValueError) as error:
+            self.get_logger().error(f'cannot configure: {error}')
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f'cannot configure:\n{traceback.format_exc()}')
+            return TransitionCallbackReturn.FAILURE
+        times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
+        self.get_logger().info(
+            f'configured: {values["planner.name"]} on {parts.model.device}, warm-up solves '
+            f'{times} ms'
+        )
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start with nothing known; the command timer begins to tick."""
+        assert self._parts is not None
+        result = super().on_activate(state)
+        self._parts.controller.reset()
+        self._made: _Made | None = None
+        self._shown: _Made | None = None
+        self._plans = self._clamped = 0
+        self._state: State | None = None
+        self._warned: dict[str, float] = {}
+        period_ns = round(1e9 / self._parts.manifest.control_rate)
+        self._ticks = TickMonitor(period_ns)
+        # On the wall the steady clock keeps the period; simulated time must drive it itself.
+        simulated = self.get_parameter('use_sim_time').value
+        clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer = self.create_timer(period_ns / 1e9, self._on_tick, clock=clock)
+        self._active = True
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish the stop, wait until it is acknowledged, then fall silent."""
+        self._halt()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of model, planner and topics."""
+        self._halt()
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot whatever the state was."""
+        self._halt()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop the robot and let go of everything; the node can be configured again."""
+        self._halt()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def end(self) -> None:
+        """Stop the robot and end the lifecycle and the planning thread."""
+        if self._state_machine.current_state[1] != 'finalized':
+            self.trigger_shutdown()
+        self._thread.stop(ACKNOWLEDGE_S)
+
+    def _load(self, values: dict[str, Any]) -> Assembly:
+        """Assemble on the planning thread; a signal ends the wait."""
+        loading = self._thread.call(lambda: assemble(values))
+        while not self._ended.is_set():
+            if wait([loading], timeout=SPIN_S).done:
+                return loading.result()
+        raise ParameterError('interrupted while loading the model')
+
+    def _create_entities(self) -> None:
+        values, options = self._values, {'qos_overriding_options': overridable()}
+        picture = {False: Image, True: CompressedImage}
+        self._command_publisher = self.create_lifecycle_publisher(
+            self._encoder.message_type, 'command', command_qos(), **options
+        )
+        self._plan_publisher = self.create_lifecycle_publisher(ActionPlan, '~/plan', plan_qos())
+        self._status_publisher = self.create_lifecycle_publisher(
+            PlanStatus, '~/status', status_qos()
+        )
+        self._imagined_publisher = self.create_lifecycle_publisher(
+            Image, '~/imagined', imagined_qos()
+        )
+        self._entities = [
+            self.create_subscription(
+                picture[values['image.compressed']],
+                'image',
+                self._on_image,
+                image_qos(),
+                **options,
+            ),
+            self.create_subscription(
+                picture[values['goal_image.compressed']],
+                'goal_image',
+                self._on_goal,
+                goal_image_qos(values['goal_image.durability']),
+                **options,
+            ),
+            self.create_service(SetBool, '~/enable', self._on_enable),
+        ]
+
+    def _release(self) -> None:
+        for entity in self._entities:
+            if entity.__class__.__name__ == 'Service':
+                self.destroy_service(entity)
+            else:
+                self.destroy_subscription(entity)
+        self._entities = []
+        for name in ('_command', '_plan', '_status', '_imagined'):
+            publisher = self.__dict__.pop(f'{name}_publisher', None)
+            if publisher is not None:
+                self.destroy_lifecycle_publisher(publisher)
+        self._parts = None
+
+    def _halt(self) -> None:
+        """Cancel the timer and publish the stop; once, however often it is called."""
+        if not self._active:
+            return
+        self._active = False
+        self.destroy_timer(self._timer)
+        assert self._parts is not None
+        command = self._parts.controller.last_command()
+        if command.action is not None and not self._values['dry_run']:
+            self._send(command)
+            timeout = Duration(nanoseconds=round(ACKNOWLEDGE_S * 1e9))
+            if not self._command_publisher.wait_for_all_acked(timeout):
+                self.get_logger().warning(
+                    f'the stop on command was not acknowledged within {ACKNOWLEDGE_S} s'
+                )
+
+    # Callbacks of the executor thread.
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        if not self._active or self._parts is None:
+            return
+        now_ns = self.get_clock().now().nanoseconds
+        try:
+            source = image_decoder(message)
+        except ImageError as error:
+            self._warn('image', f'image refused: {error}')
+            return
+        acquired_ns = stamp_ns(message.header.stamp)
+        if acquired_ns == 0:
+            self._warn('zero stamp', 'images carry no stamp; they count as acquired now', once=True)
+            acquired_ns = now_ns
+        refused = self._parts.controller.observe(
+            source, acquired_ns, now_ns=now_ns, arrival_ns=time.monotonic_ns()
+        )
+        if refused:
+            self._warn('stamp', f'image refused: {refused}')
+            return
+        self._thread.trigger(self._replan)
+
+    def _on_goal(self, message: Image | CompressedImage) -> None:
+        if not self._active or self._parts is None:
+            return
+        try:
+            picture = image_decoder(message)()
+        except ImageError as error:
+            self._warn('goal', f'goal image refused: {error}')
+            return
+        if self._parts.controller.set_goal(picture):
+            self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')
+            self._thread.trigger(self._replan)
+
+    def _on_enable(
+        self, request: SetBool.Request, response: SetBool.Response
+    ) -> SetBool.Response:
+        if self._parts is None or not self._active:
+            response.success, response.message = False, 'the node is not active'
+            return response
+        self._parts.controller.enable(request.data)
+        response.success = True
+        response.message = 'enabled' if request.data else 'stopped and holding'
+        return response
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        if self._parts is None:
+            return SetParametersResult(successful=True)
+        names = ', '.join(change.name for change in changes if change.name != 'use_sim_time')
+        return SetParametersResult(
+            successful=not names,
+            reason=f'{names}: read at configure; deactivate and clean up the node first',
+        )
+
+    def _on_tick(self) -> None:
+        parts = self._parts
+        if not self._active or parts is None:
+            return
+        steady_ns = time.monotonic_ns()
+        now = self.get_clock().now()
+        command = parts.controller.command(now.nanoseconds, steady_ns)
+        if command.action is not None and not self._values['dry_run']:
+            self._send(command)
+        self._clamped += command.clamped
+        jitter_s = self._ticks.tick(steady_ns)
+        self._log_state(command)
+        made = self._made
+        statistics = Statistics(
+            image_age_s=parts.controller.image_age(now.nanoseconds),
+            plan_age_s=parts.controller.plan_age(now.nanoseconds),
+            plans=self._plans,
+            missed=self._ticks.missed,
+            clamped=self._clamped,
+            jitter_s=jitter_s,
+        )
+        header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
+        self._status_publisher.publish(
+            status_message(
+                header,
+                command,
+                made.report if made else None,
+                statistics,
+                parts.planner,
+                self._values,
+                parts.model.device,
+            )
+        )
+        if made is not None and made is not self._shown:
+            self._shown = made
+            if made.message is not None:
+                self._plan_publisher.publish(made.message)
+            if made.strip is not None:
+                self._imagined_publisher.publish(image_message(made.strip, now.to_msg(), 'camera'))
+
+    def _send(self, command: Command) -> None:
+        assert command.action is not None
+        stamp = self.get_clock().now().to_msg()
+        self._command_publisher.publish(self._encoder.encode(command.action, stamp))
+
+    def _log_state(self, command: Command) -> None:
+        if command.state == self._state:
+            return
+        self._state = command.state
+        text = f'{command.state.name}: {command.reason}' if command.reason else command.state.name
+        bad = command.state >= State.STALE_IMAGE
+        if bad:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    def _warn(self, key: str, text: str, once: bool = False) -> None:
+        """Warn at most every few seconds for each `key`."""
+        now = time.monotonic()
+        if key in self._warned and (once or now - self._warned[key] < THROTTLE_S):
+            return
+        self._warned[key] = now
+        self.get_logger().warning(text)
+
+    # The planning thread.
+
+    def _replan(self) -> None:
+        """Plan once and leave the result for the next tick to publish."""
+        parts = self._parts
+        if not self._active or parts is None:
+            return
+        report = parts.controller.plan(self.get_clock().now().nanoseconds)
+        message = strip = None
+        if report.accepted and report.plan is not None:
+            self._plans += 1
+            message = plan_message(
+                report, parts.manifest, parts.planner, self._values['command.frame_id']
+            )
+            if self._imagined_publisher.get_subscription_count():
+                pictures = parts.controller.pictures()
+                if pictures is not None:
+                    strip = film_strip(report, parts.model, parts.manifest, *pictures)
+        if not report.accepted and report.plan is not None:
+            return
+        self._made = _Made(report, message, strip)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; the stop is published before it ends."""
+    ended = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    # rclpy's own handlers would invalidate the context before a stop can be published.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        # A busy planning thread must hand the interpreter over to the command timer at once.
+        sys.setswitchinterval(0.001)
+        try:
+            node = PlannerNode(ended)
+        except ParameterError as error:
+            print(f'planner: {error}', file=sys.stderr)
+            return 2
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not ended.is_set():
+            try:
+                executor.spin_once(timeout_sec=SPIN_S)
+            except ExternalShutdownException:
+                break
+        node.end()
+        executor.shutdown(timeout_sec=ACKNOWLEDGE_S)
+        return 0
+    finally:
+        rclpy.try_shutdown()
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The one thread that loads, warms up and plans; CUDA graphs must live and die on one thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+Result = TypeVar('Result')
+
+
+class PlanningThread:
+    """Runs jobs one after another; a daemon, so that a hung solve cannot keep the process."""
+
+    def __init__(self) -> None:
+        """Start the thread."""
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting = threading.Event()
+        self._thread = threading.Thread(target=self._run, name='planning', daemon=True)
+        self._thread.start()
+
+    def call(self, job: Callable[[], Result]) -> Future[Result]:
+        """Run `job` after those before it; its result or exception is in the future."""
+        future: Future[Result] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(job())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._jobs.put(work)
+        return future
+
+    def trigger(self, job: Callable[[], Any]) -> None:
+        """Run `job` soon; a trigger while another waits to start is dropped."""
+        if self._waiting.is_set():
+            return
+        self._waiting.set()
+
+        def work() -> None:
+            self._waiting.clear()
+            job()
+
+        self._jobs.put(work)
+
+    def stop(self, timeout_s: float) -> bool:
+        """End after the present job; returns whether it ended within `timeout_s` seconds."""
+        self._jobs.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()

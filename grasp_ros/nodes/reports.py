@@ -1,0 +1,140 @@
+"""Plans, status and imagination as messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from std_msgs.msg import Header
+
+from grasp_ros.core.controller import PlanReport
+from grasp_ros.core.planner import Planner
+from grasp_ros.core.types import Command, to_numpy
+from grasp_ros.core.world_model import HasDecoder
+from grasp_ros.images import from_model_output, to_model_input
+from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.messages import time_message
+
+UNKNOWN = float('nan')
+FRAMES_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What the node knows beside the controller's reports.
+
+    Attributes:
+        image_age_s: of the newest image.
+        plan_age_s: of the image behind the plan.
+        plans: made since activation.
+        missed: control ticks.
+        clamped: commands.
+        jitter_s: of this tick.
+    """
+
+    image_age_s: float
+    plan_age_s: float
+    plans: int
+    missed: int
+    clamped: int
+    jitter_s: float
+
+
+def status_message(
+    header: Header,
+    command: Command,
+    report: PlanReport | None,
+    statistics: Statistics,
+    planner: Planner,
+    values: dict[str, object],
+    device: torch.device,
+) -> PlanStatus:
+    """The status of one control tick; `report` is the newest replan's."""
+    plan = report.plan if report else None
+    outlook = report.outlook if report else None
+    distance = outlook.distance if outlook else None
+    return PlanStatus(
+        header=header,
+        state=int(command.state),
+        reason=command.reason,
+        goal_distance=UNKNOWN if distance is None else distance,
+        goal_distance_unit=planner.distance.unit,
+        image_age=statistics.image_age_s,
+        plan_age=statistics.plan_age_s,
+        solve_time=plan.solve_time_s if plan else UNKNOWN,
+        iterations=plan.iterations if plan else 0,
+        horizon=plan.horizon if plan else 0,
+        terminal_cost=float(plan.terminal_cost[0]) if plan else UNKNOWN,
+        defect=float(plan.defect[0]) if plan else UNKNOWN,
+        plans=statistics.plans,
+        missed=statistics.missed,
+        clamped=statistics.clamped,
+        jitter=statistics.jitter_s,
+        dry_run=bool(values['dry_run']),
+        planner=str(values['planner.name']),
+        device=str(device),
+    )
+
+
+def plan_message(
+    report: PlanReport, manifest: Manifest, planner: Planner, frame_id: str
+) -> ActionPlan:
+    """An accepted plan with the goal distance along its rollout."""
+    plan, timed, outlook = report.plan, report.timed, report.outlook
+    if plan is None or timed is None or outlook is None or outlook.goal is None:
+        raise ValueError('the report holds no plan')
+    with torch.no_grad():
+        along = planner.distance(plan.rollout, outlook.goal[:, None])[0]
+    commands = timed.commands.reshape(plan.horizon, -1)
+    skip = manifest.frame_skip
+    return ActionPlan(
+        header=Header(stamp=time_message(timed.start_ns), frame_id=frame_id),
+        observation_stamp=time_message(timed.observation_stamp_ns),
+        model_dt=manifest.model_dt,
+        horizon=plan.horizon,
+        action_dim=commands.shape[1],
+        action_names=list(manifest.action.names) * skip,
+        action_units=list(manifest.action.units) * skip,
+        actions=commands.ravel().tolist(),
+        terminal_cost=float(plan.terminal_cost[0]),
+        goal_distances=to_numpy(along).tolist(),
+        defect=float(plan.defect[0]),
+        solve_time=plan.solve_time_s,
+        iterations=plan.iterations,
+    )
+
+
+def film_strip(
+    report: PlanReport,
+    model: HasDecoder,
+    manifest: Manifest,
+    now: NDArray[np.uint8],
+    goal: NDArray[np.uint8],
+) -> NDArray[np.uint8]:
+    """Now, decoded states along the plan, goal, side by side: (h, w * 8, 3) uint8 RGB.
+
+    Args:
+        report: with a plan.
+        model: decodes.
+        manifest: gives the size of each picture.
+        now: camera picture (h', w', 3) uint8 RGB.
+        goal: goal picture, the same.
+    """
+    if report.plan is None:
+        raise ValueError('the report holds no plan')
+    rollout = report.plan.rollout[0]
+    shown = np.linspace(0, len(rollout) - 1, FRAMES_SHOWN + 1).round().astype(int)[1:]
+    with torch.no_grad():
+        decoded = to_numpy(model.decode(rollout[torch.from_numpy(shown).to(rollout.device)]))
+    image = manifest.image
+
+    def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return from_model_output(
+            to_model_input(picture, image.height, image.width, image.fit)
+        )
+
+    frames = [resized(now), *(from_model_output(frame) for frame in decoded), resized(goal)]
+    return np.concatenate(frames, axis=1)

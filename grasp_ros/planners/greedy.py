@@ -1,0 +1,58 @@
+"""One-step greed on the goal distance, without a planner: the honest baseline."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import DistanceKind, GoalDistance, goal_distance
+from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.core.world_model import WorldModel
+from grasp_ros.planners.candidates import judge, to_plan
+from grasp_ros.planners.proposals import action_choices, seed_rollouts
+
+
+@dataclass(frozen=True)
+class GreedyConfig:
+    """Settings of the greedy policy.
+
+    Attributes:
+        goal_distance: as in GraspConfig.
+        choices: actions to choose among at each step.
+    """
+
+    goal_distance: DistanceKind = 'auto'
+    choices: int = 128
+
+
+class GreedyPlanner:
+    """Takes at each step the action whose prediction is nearest to the goal."""
+
+    def __init__(self, model: WorldModel, config: GreedyConfig) -> None:
+        """Raise ValueError if the goal distance needs a head that the model has not."""
+        self.config = config
+        self.distance: GoalDistance = goal_distance(model, config.goal_distance)
+        self._choices: Tensor | None = None
+
+    def prepare(self, problem: PlanProblem) -> None:
+        """Spread the choices over the action bounds."""
+        self._choices = action_choices(problem, self.config.choices)
+
+    def plan(
+        self,
+        problem: PlanProblem,
+        init: Plan | None = None,
+        *,
+        generator: torch.Generator,
+        deadline_s: float | None = None,
+    ) -> Plan:
+        """Roll the greedy policy out; deterministic, and without a deadline."""
+        began = time.perf_counter()
+        if self._choices is None:
+            self.prepare(problem)
+        actions, states = seed_rollouts(self.distance, problem, self._choices, None)
+        found = judge(self.distance, problem, actions, states, states, path_weight=0.0)
+        return to_plan(self.distance, problem, found, 0, time.perf_counter() - began)
