@@ -60,12 +60,19 @@ $(VENV_PYTHON):
 	@touch $@
 
 # launch/ and config/ are here because even an editable install copies them to share/.
-.venv/.package: .venv/.requirements setup.py pyproject.toml package.xml CMakeLists.txt \
-  $(wildcard msg/* resource/* launch/* config/*)
+inputs := setup.py pyproject.toml package.xml CMakeLists.txt \
+  $(wildcard msg/*.msg resource/*.in launch/*.py config/*.yaml)
+
+# No date shows that a file was removed or the checkout moved: the stamp's content does.
+ifneq ($(shell cat .venv/.package 2>/dev/null),$(CURDIR) $(inputs))
+.PHONY: .venv/.package
+endif
+
+.venv/.package: .venv/.requirements $(inputs)
 	$(check)
 	@echo 'Building the ROS messages ...'
 	@$(PIP) --no-deps -e .
-	@touch $@
+	@echo '$(CURDIR) $(inputs)' > $@
 
 demo: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --output out/demo --episodes $(EPISODES) \
