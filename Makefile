@@ -89,7 +89,7 @@ test: setup
 	@$(call pytest,slow or ros)
 
 lint: setup
-	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff check --output-format concise .
 	@$(VENV_PYTHON) -m mypy
 
 clean:
