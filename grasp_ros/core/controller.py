@@ -92,6 +92,7 @@ class Controller:
         self._history = CommandHistory()
         self._enabled = True
         self._goal: _Goal | None = None
+        self._goals = 0
         self._epoch = 0
         self._planned_epoch = 0
         self._clear()
@@ -173,8 +174,8 @@ class Controller:
         if self._goal is not None and np.array_equal(self._goal.picture, image):
             return False
         with self._lock:
-            number = self._goal.number + 1 if self._goal else 0
-            self._goal = _Goal(number, image)
+            self._goals += 1
+            self._goal = _Goal(self._goals, image)
             self._epoch += 1
             self._plans = ()
             self._fault = None
