@@ -1,0 +1,198 @@
+"""The node `sim_robot`: a simulated robot with a camera, in two rooms joined by a door."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import PoseStamped, TwistStamped
+from numpy.typing import NDArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from grasp_ros.nodes.messages import compressed_message, image_message
+from grasp_ros.nodes.parameters import (
+    Parameter,
+    ParameterError,
+    declare,
+    read,
+    refuse_unknown,
+)
+from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.sim.episodes import make_episode
+from grasp_ros.sim.robot import SimulatedRobot
+from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+
+CAMERA_FRAME = 'camera'
+MAP_FRAME = 'map'
+GOAL_PERIOD_S = 1.0
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter(
+        'seed',
+        0,
+        'of the episode that starts at the next reset: even ones lead through the door, odd ones '
+        'stay in the room; may be set at any time',
+        0,
+        2**31 - 1,
+    ),
+    Parameter('image_rate', 10.0, 'camera pictures per second, Hz', 0.1, 100.0),
+    Parameter('command_timeout', 0.5, 'without a command for so long the robot stops, s', 0.01, 60),
+    Parameter('compressed', False, 'publish image/compressed and goal_image/compressed (JPEG) too'),
+)
+
+
+class SimRobotNode(Node):
+    """Publishes what the camera sees, obeys `command`, and knows the truth for judges."""
+
+    def __init__(self) -> None:
+        """Start the episode of the parameter `seed`.
+
+        Raises:
+            ParameterError: if an override is unknown, of the wrong type or out of range.
+        """
+        super().__init__('sim_robot')
+        declare(self, PARAMETERS)
+        refuse_unknown(self, self._parameter_overrides)
+        values = read(self, PARAMETERS)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._world = TwoRooms()
+        episode = make_episode(self._world, values['seed'])
+        self._robot = SimulatedRobot(
+            self._world, episode, time.monotonic(), values['command_timeout']
+        )
+
+        goal_qos = goal_image_qos('transient_local')
+        self._image = self.create_publisher(Image, 'image', image_qos())
+        self._goal_image = self.create_publisher(Image, 'goal_image', goal_qos)
+        self._compressed = (
+            (
+                self.create_publisher(CompressedImage, 'image/compressed', image_qos()),
+                self.create_publisher(CompressedImage, 'goal_image/compressed', goal_qos),
+            )
+            if values['compressed']
+            else None
+        )
+        self._pose = self.create_publisher(PoseStamped, 'ground_truth/pose', 10)
+        self._goal_pose = self.create_publisher(PoseStamped, 'ground_truth/goal', 10)
+        self.create_subscription(TwistStamped, 'command', self._obey, command_qos())
+        self.create_service(Trigger, '~/reset', self._reset)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._camera_timer = self.create_timer(
+            1.0 / values['image_rate'], self._publish_image, clock=steady
+        )
+        self.create_timer(GOAL_PERIOD_S, self._publish_goal, clock=steady)
+        self._publish_goal()
+
+    def _on_set_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
+        fixed = [change.name for change in changes if change.name not in ('seed', 'use_sim_time')]
+        return SetParametersResult(
+            successful=not fixed, reason=f'{", ".join(fixed)}: read once, when the node starts'
+        )
+
+    def _obey(self, message: TwistStamped) -> None:
+        linear = message.twist.linear
+        try:
+            self._robot.command([linear.x, linear.y], time.monotonic())
+        except ValueError as error:
+            self.get_logger().warning(f'command ignored: {error}', throttle_duration_sec=5.0)
+
+    def _publish_image(self) -> None:
+        self._robot.advance_to(time.monotonic())
+        stamp = self.get_clock().now()
+        picture = self._robot.picture()
+        self._image.publish(image_message(picture, stamp.to_msg(), CAMERA_FRAME))
+        if self._compressed:
+            message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
+            self._compressed[0].publish(message)
+        self._pose.publish(_pose(self._robot.position, stamp))
+        self._goal_pose.publish(_pose(self._robot.episode.goal, stamp))
+
+    def _publish_goal(self) -> None:
+        stamp = self.get_clock().now().to_msg()
+        picture = self._robot.goal_picture()
+        self._goal_image.publish(image_message(picture, stamp, CAMERA_FRAME))
+        if self._compressed:
+            self._compressed[1].publish(compressed_message(picture, stamp, CAMERA_FRAME))
+
+    def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Start the episode of the parameter `seed`; pictures and truth of it follow at once."""
+        episode = make_episode(self._world, self.get_parameter('seed').value)
+        stamp = self.get_clock().now()
+        self._robot.reset(episode, time.monotonic())
+        self._camera_timer.reset()
+        self._publish_image()
+        self._publish_goal()
+        response.success = True
+        response.message = json.dumps(
+            {
+                'seed': episode.seed,
+                'start': (episode.start / METRES_PER_PIXEL).tolist(),
+                'goal': (episode.goal / METRES_PER_PIXEL).tolist(),
+                'through_door': episode.through_door,
+                'stamp_ns': stamp.nanoseconds,
+            }
+        )
+        return response
+
+
+def _pose(position: NDArray[np.float64], stamp: Time) -> PoseStamped:
+    message = PoseStamped(header=Header(stamp=stamp.to_msg(), frame_id=MAP_FRAME))
+    message.pose.position.x, message.pose.position.y = map(float, position)
+    message.pose.orientation.w = 1.0
+    return message
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+
+    Returns:
+        The exit status: 0, or 2 where a parameter is wrong.
+    """
+    stop_requested = False
+
+    def request_stop(number: int, frame: object) -> None:
+        nonlocal stop_requested
+        stop_requested = True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, request_stop)
+    # The signals only set the flag: a handler of rclpy's would pull the rug from under callbacks.
+    rclpy.init(
+        args=None if arguments is None else list(arguments),
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
+    try:
+        node = SimRobotNode()
+    except ParameterError as error:
+        print(f'sim_robot: {error}', file=sys.stderr)
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stop_requested:
+        executor.spin_once(timeout_sec=0.1)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
