@@ -84,6 +84,7 @@ class PlannerNode(LifecycleNode):
         self._thread = PlanningThread()
         self._values: dict[str, Any] = {}
         self._parts: Assembly | None = None
+        self._configured = False
         self._active = False
         self._timer: Any = None
         self._entities: list[Any] = []
@@ -108,6 +109,7 @@ class PlannerNode(LifecycleNode):
             )
             self._values, self._parts, self._encoder = values, parts, encoder
             self._create_entities()
+            self._configured = True
         except (ParameterError, CheckpointError, ValueError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             return TransitionCallbackReturn.FAILURE
@@ -208,6 +210,7 @@ class PlannerNode(LifecycleNode):
         ]
 
     def _release(self) -> None:
+        self._configured = False
         for entity in self._entities:
             if entity.__class__.__name__ == 'Service':
                 self.destroy_service(entity)
@@ -283,7 +286,7 @@ class PlannerNode(LifecycleNode):
         return response
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        if self._parts is None:
+        if not self._configured:
             return SetParametersResult(successful=True)
         names = ', '.join(change.name for change in changes if change.name != 'use_sim_time')
         return SetParametersResult(

@@ -56,7 +56,7 @@ class GraspConfig:
     """
 
     goal_distance: DistanceKind = 'auto'
-    iterations: int = 12
+    iterations: int = 8
     candidates: int = 4
     state_rate: float = 0.1
     action_rate: float = 0.05
@@ -65,14 +65,14 @@ class GraspConfig:
     goal_weight: float = 0.02
     goal_weight_end: float = 0.02
     stop_gradient: bool = True
-    sync_every: int = 6
+    sync_every: int = 8
     sync_steps: int = 1
     sync_rate: float = 0.05
     path_weight: float = 1.0
     seed_warm_start: bool = True
     seed_greedy: bool = True
     greedy_choices: int = 32
-    proposals: int = 32
+    proposals: int = 16
     max_rows_per_call: int = 0
 
 
@@ -190,7 +190,7 @@ class GraspPlanner:
         with torch.no_grad():
             rolled = rollout(self.model, wide.context, wide.past_actions, actions)
         shape = seeds.cost.shape
-        found = judge(
+        judged = judge(
             self.distance,
             problem,
             actions.unflatten(0, shape),
@@ -198,7 +198,7 @@ class GraspPlanner:
             rolled.unflatten(0, shape),
             config.path_weight,
         )
-        return found, done
+        return judged, done
 
     def _optimiser(self, states: Tensor, actions: Tensor) -> torch.optim.Optimizer:
         return torch.optim.Adam(
