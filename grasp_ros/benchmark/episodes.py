@@ -46,8 +46,19 @@ def run_episode(
     budget: int = 75,
     tolerance_px: float = 5.0,
     stay: int = 10,
+    replan_every: int = 1,
 ) -> EpisodeResult:
-    """Drive one episode; see EpisodeResult."""
+    """Drive one episode.
+
+    Args:
+        controller: of the planner to judge; it is reset.
+        world: the task.
+        episode: start and goal.
+        budget: control periods to arrive and stay in.
+        tolerance_px: of the arrival.
+        stay: control periods to remain within it.
+        replan_every: control periods between replans; a plan must live so long.
+    """
     controller.reset()
     period = world.control_period
     position = episode.start[None]
@@ -67,6 +78,8 @@ def run_episode(
         command = controller.command(now_ns)
         action = np.zeros(2) if command.action is None else command.action
         position = world.advance(position, action[None], period)
+        if step % replan_every:
+            continue
         report = controller.plan(now_ns)
         if report.plan is not None:
             times.append(report.plan.solve_time_s)

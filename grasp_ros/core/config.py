@@ -12,8 +12,8 @@ class ControllerConfig:
 
     Attributes:
         horizon: T in model steps.
-        horizon_mode: 'fixed', or 'shrinking' with the executed steps down to `horizon_floor`,
-            renewed by a new goal or a stall.
+        horizon_mode: 'shrinking' with the executed steps down to `horizon_floor`, renewed by a
+            new goal or a stall, or 'fixed'.
         horizon_floor: smallest shrunken horizon, model steps.
         model_dt: seconds of one model step.
         image_timeout: seconds after which the newest image is stale.
@@ -30,7 +30,7 @@ class ControllerConfig:
     """
 
     horizon: int = 50
-    horizon_mode: Literal['fixed', 'shrinking'] = 'fixed'
+    horizon_mode: Literal['fixed', 'shrinking'] = 'shrinking'
     horizon_floor: int = 8
     model_dt: float = 0.1
     image_timeout: float = 0.5

@@ -149,7 +149,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('command.stop_decay', 0.0, 'time in which a stop decays to zero, s', 0, 2),
     Parameter('planner.name', 'grasp', 'which planner', choices=('grasp', 'greedy')),
     Parameter('planner.horizon', 50, 'T, model steps', 1, 10000),
-    Parameter('planner.horizon_mode', 'fixed', 'shrinking: with the executed steps, to the floor',
+    Parameter('planner.horizon_mode', 'shrinking', 'shrinking: with the executed steps, to the floor',
               choices=('fixed', 'shrinking')),
     Parameter('planner.horizon_floor', 8, 'smallest shrunken horizon, model steps', 1, 10000),
     Parameter('planner.stall_time', 2.0, 'without progress, a shrunken horizon is renewed, s',
