@@ -105,13 +105,13 @@ def rollout(model: WorldModel, context: Tensor, past_actions: Tensor, actions: T
     Returns:
         The states s_1 .. s_T (B, T, *Z).
     """
+    history = context.shape[1]
+    taken = torch.cat([past_actions, actions], dim=1)
     frames = context
-    window = torch.cat([past_actions, actions[:, :1]], dim=1)
     states = []
     for step in range(actions.shape[1]):
-        if step:
-            window = torch.cat([window[:, 1:], actions[:, step : step + 1]], dim=1)
-        following = model.predict(frames, window)
+        following = model.predict(frames, taken[:, step : step + history])
         states.append(following)
-        frames = torch.cat([frames[:, 1:], following.unsqueeze(1)], dim=1)
+        newest = following.unsqueeze(1)
+        frames = newest if history == 1 else torch.cat([frames[:, 1:], newest], dim=1)
     return torch.stack(states, dim=1)
