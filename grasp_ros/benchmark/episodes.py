@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.core.controller import Controller
 from grasp_ros.sim.episodes import Episode
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
@@ -18,23 +19,15 @@ NANOSECONDS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class EpisodeResult:
+class LockStepRun:
     """What became of an episode.
 
     Attributes:
-        seed: of the episode.
-        through_door: whether start and goal lie in different rooms.
-        reached: within the tolerance for `stay` periods in a row, within the budget.
-        steps: control periods until it entered the tolerance to stay, or the budget.
-        final_distance_px: true distance from the goal at the end.
-        solve_times_s: of all solves.
+        result: the verdict.
+        solve_times_s: of all solves, wall-clock.
     """
 
-    seed: int
-    through_door: bool
-    reached: bool
-    steps: int
-    final_distance_px: float
+    result: EpisodeResult
     solve_times_s: tuple[float, ...]
 
 
@@ -42,47 +35,33 @@ def run_episode(
     controller: Controller,
     world: TwoRooms,
     episode: Episode,
-    *,
-    budget: int = 75,
-    tolerance_px: float = 5.0,
-    stay: int = 10,
+    rules: Rules,
     replan_every: int = 1,
-) -> EpisodeResult:
+) -> LockStepRun:
     """Drive one episode.
 
     Args:
         controller: of the planner to judge; it is reset.
         world: the task.
         episode: start and goal.
-        budget: control periods to arrive and stay in.
-        tolerance_px: of the arrival.
-        stay: control periods to remain within it.
+        rules: what counts as success.
         replan_every: control periods between replans; a plan must live so long.
     """
     controller.reset()
-    period = world.control_period
-    position = episode.start[None]
     controller.set_goal(world.render(episode.goal[None])[0])
-    inside = 0
+    judge = EpisodeJudge(
+        episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
+    )
+    position = episode.start[None]
     times: list[float] = []
-    distance = float('inf')
-    for step in range(budget + 1):
-        distance = float(np.linalg.norm(position[0] - episode.goal)) / METRES_PER_PIXEL
-        inside = inside + 1 if distance <= tolerance_px else 0
-        if inside > stay:
-            return EpisodeResult(
-                episode.seed, episode.through_door, True, step - stay, distance, tuple(times)
-            )
-        now_ns = round(step * period * NANOSECONDS)
+    while not judge.update(position[0] / METRES_PER_PIXEL):
+        now_ns = round(judge.step * world.control_period * NANOSECONDS)
         controller.observe(world.render(position)[0], now_ns)
         command = controller.command(now_ns)
         action = np.zeros(2) if command.action is None else command.action
-        position = world.advance(position, action[None], period)
-        if step % replan_every:
-            continue
-        report = controller.plan(now_ns)
-        if report.plan is not None:
-            times.append(report.plan.solve_time_s)
-    return EpisodeResult(
-        episode.seed, episode.through_door, False, budget, distance, tuple(times)
-    )
+        position = world.advance(position, action[None], world.control_period)
+        if judge.step % replan_every == 0:
+            plan = controller.plan(now_ns).plan
+            if plan is not None:
+                times.append(plan.solve_time_s)
+    return LockStepRun(judge.result(), tuple(times))
