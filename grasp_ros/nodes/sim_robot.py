@@ -96,6 +96,7 @@ class SimRobotNode(Node):
         )
         self.create_timer(GOAL_PERIOD_S, self._publish_goal, clock=steady)
         self._publish_goal()
+        self._log_episode()
 
     def _on_set_parameters(self, changes: list[RosParameter]) -> SetParametersResult:
         fixed = [change.name for change in changes if change.name not in ('seed', 'use_sim_time')]
@@ -136,6 +137,7 @@ class SimRobotNode(Node):
         self._camera_timer.reset()
         self._publish_image()
         self._publish_goal()
+        self._log_episode()
         response.success = True
         response.message = json.dumps(
             {
@@ -147,6 +149,11 @@ class SimRobotNode(Node):
             }
         )
         return response
+
+    def _log_episode(self) -> None:
+        episode = self._robot.episode
+        room = 'other' if episode.through_door else 'same'
+        self.get_logger().info(f'episode of seed {episode.seed}: goal in the {room} room')
 
 
 def _pose(position: NDArray[np.float64], stamp: Time) -> PoseStamped:

@@ -1,0 +1,164 @@
+"""What is said of a run: percentiles, the machine, report.json and a table for people."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import math
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grasp_ros.benchmark.judge import EpisodeResult, count_successes
+
+PACKAGES = {
+    'torch': ('torch',),
+    'numpy': ('numpy',),
+    'rclpy': ('ros-rclpy', 'rclpy'),
+    'grasp_ros': ('grasp_ros',),
+}
+
+
+@dataclass
+class Timing:
+    """How long replans took and how punctual the commands were.
+
+    Attributes:
+        solve_times_s: of every replan since activation, the first one first.
+        jitters_s: |publication - schedule| of every control tick.
+        missed: control ticks more than half a period late.
+    """
+
+    solve_times_s: list[float] = field(default_factory=list)
+    jitters_s: list[float] = field(default_factory=list)
+    missed: int = 0
+
+    def replan_ms(self) -> dict[str, float | None]:
+        """The `first` solve, median and 99th percentile of the others, in ms."""
+        first = percentile_ms(self.solve_times_s[:1], 50)
+        warm = self.solve_times_s[1:]
+        return {'first': first, 'p50': percentile_ms(warm, 50), 'p99': percentile_ms(warm, 99)}
+
+    def command_jitter_ms(self) -> dict[str, float | None]:
+        """Median and 99th percentile in ms."""
+        return {
+            'p50': percentile_ms(self.jitters_s, 50),
+            'p99': percentile_ms(self.jitters_s, 99),
+        }
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What was run.
+
+    Attributes:
+        planner: its name.
+        horizon: T, in model steps.
+        device: as 'cpu' or 'cuda:0'.
+        torch_threads: CPU threads of PyTorch.
+    """
+
+    planner: str
+    horizon: int
+    device: str
+    torch_threads: int
+
+
+def percentile_ms(seconds: Sequence[float], percent: float) -> float | None:
+    """A percentile in ms, to a microsecond; None of nothing. NaN means unknown and is left out."""
+    known = [value for value in seconds if not math.isnan(value)]
+    return round(1e3 * float(np.percentile(known, percent)), 3) if known else None
+
+
+def demo_report(results: Sequence[EpisodeResult], timing: Timing, setup: Setup) -> dict[str, Any]:
+    """The content of report.json; what is unknown is None."""
+    return {
+        'episodes': [
+            {
+                'seed': result.seed,
+                'reached': result.reached,
+                'through_door': result.through_door,
+                'steps': result.steps,
+                'final_distance_px': None
+                if math.isnan(result.final_distance_px)
+                else round(result.final_distance_px, 3),
+            }
+            for result in results
+        ],
+        'success': {name: asdict(count) for name, count in count_successes(results).items()},
+        'replan_ms': timing.replan_ms(),
+        'command_jitter_ms': timing.command_jitter_ms(),
+        'missed': timing.missed,
+        **asdict(setup),
+        'machine': machine(),
+        'versions': versions(),
+    }
+
+
+def summary_table(report: dict[str, Any]) -> str:
+    """A report for people, one line for each episode."""
+    lines = [f'{"seed":>8}  {"goal in":<10}  {"reached":<7}  {"steps":>5}  {"distance":>8}']
+    for episode in report['episodes']:
+        room = 'other room' if episode['through_door'] else 'same room'
+        distance = episode['final_distance_px']
+        lines.append(
+            f'{episode["seed"]:>8}  {room:<10}  {"yes" if episode["reached"] else "NO":<7}  '
+            f'{episode["steps"]:>5}  {"-" if distance is None else f"{distance:.1f} px":>8}'
+        )
+    counts = report['success']
+    replan, jitter = report['replan_ms'], report['command_jitter_ms']
+    lines += [
+        '',
+        f'reached          {_share(counts["all"])} (other room {_share(counts["through_door"])}, '
+        f'same room {_share(counts["same_room"])})',
+        f'replan           first {_ms(replan["first"])}, median {_ms(replan["p50"])}, '
+        f'p99 {_ms(replan["p99"])}',
+        f'command jitter   median {_ms(jitter["p50"])}, p99 {_ms(jitter["p99"])}, '
+        f'missed ticks {report["missed"]}',
+        f'planner          {report["planner"]}, horizon {report["horizon"]}, {report["device"]}, '
+        f'torch threads {report["torch_threads"]}',
+    ]
+    return '\n'.join(lines)
+
+
+def machine() -> str:
+    """Processor, the number of its cores that may be used, and operating system."""
+    model = platform.processor() or platform.machine()
+    information = Path('/proc/cpuinfo')
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith('model name'):
+                model = line.partition(':')[2].strip()
+                break
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    return f'{model}, {usable} cores, {platform.system()} {platform.release()}'
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python, ROS and the packages that the figures depend on; None if unknown."""
+    found: dict[str, str | None] = {
+        'python': platform.python_version(),
+        'ros_distro': os.environ.get('ROS_DISTRO'),
+    }
+    for name, distributions in PACKAGES.items():
+        found[name] = next(filter(None, map(_version, distributions)), None)
+    return found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _share(count: dict[str, int]) -> str:
+    return f'{count["reached"]} of {count["episodes"]}'
+
+
+def _ms(value: float | None) -> str:
+    return 'unknown' if value is None else f'{value:.1f} ms'

@@ -1,0 +1,262 @@
+"""The command `demo`: a simulated robot drives to goal pictures, judged and filmed.
+
+It starts `sim_robot` and `planner` as processes of their own, talks to them over ROS only, and
+ends them again whatever happens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import rclpy
+import yaml
+from rclpy.signals import SignalHandlerOptions
+from tqdm import tqdm
+
+from grasp_ros.benchmark.film import EpisodeFilm, Frame, save_film_strip, save_gif
+from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules, episode_seeds
+from grasp_ros.benchmark.report import Setup, Timing, demo_report, summary_table
+from grasp_ros.core.types import State
+from grasp_ros.nodes.demo_client import DemoClient, DemoError, picture
+from grasp_ros.nodes.processes import Child, ChildDiedError
+
+STEP_S = 0.1
+EPISODES_FILMED = 6
+EPISODES_IN_GIF = 5
+REPORT, GIF, FILM_STRIP = 'report.json', 'film.gif', 'film_strip.png'
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: somebody wants the demo to end)
+    """A signal asked the demo to end."""
+
+
+@dataclass
+class Run:
+    """What has happened so far; an interrupted run is reported, too.
+
+    Attributes:
+        results: of the episodes that were decided.
+        films: of the first episodes; the last one may be unfinished.
+        timing: of replans and commands.
+        setup: None until the planner is configured.
+    """
+
+    results: list[EpisodeResult] = field(default_factory=list)
+    films: list[EpisodeFilm] = field(default_factory=list)
+    timing: Timing = field(default_factory=Timing)
+    setup: Setup | None = None
+
+
+class Watch:
+    """Ends any waiting at a signal or when a child has died, and passes on what a child logs."""
+
+    def __init__(self) -> None:
+        """Take over SIGINT and SIGTERM: only the first is remembered, none acts by itself."""
+        self.signal: int | None = None
+        self.children: list[Child] = []
+        self.shown: Child | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
+    def check(self) -> None:
+        """Do nothing while all is well.
+
+        Raises:
+            Interrupted: after a signal.
+            ChildDiedError: if a child has ended.
+        """
+        if self.signal is not None:
+            raise Interrupted
+        for line in self.shown.new_log_lines() if self.shown else ():
+            print(f'  {line}', flush=True)
+        for child in self.children:
+            child.check()
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is None:
+            self.signal = number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+
+    Returns:
+        The exit status: 0 where enough goals were reached, 1 where not or where something failed,
+        130 after Ctrl-C.
+    """
+    options = _parse(arguments)
+    watch = Watch()
+    # Nothing outside this machine may take these commands for its own, unless asked to.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in (REPORT, GIF, FILM_STRIP):
+        (options.output / name).unlink(missing_ok=True)
+    run = Run()
+    status = 1
+    try:
+        _perform(options, run, watch)
+        reached = sum(result.reached for result in run.results)
+        status = 0 if reached >= options.required_successes else 1
+    except Interrupted:
+        print('\nInterrupted.', file=sys.stderr)
+        status = 128 + (watch.signal or 0)
+    except (DemoError, ChildDiedError) as error:
+        print(f'demo: {error}', file=sys.stderr)
+    finally:
+        _write(options.output, run)
+    return status
+
+
+def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
+    """Start everything, run all episodes, end everything: the planner before the robot."""
+    seeds = episode_seeds(options.seed, options.episodes)
+    # At first the robot shows an episode that is not judged, so that none gets a head start.
+    unjudged = ['--ros-args', '-p', f'seed:={seeds[-1] + 1}']
+    params = ['--ros-args', '--params-file', str(options.params)] if options.params else []
+    with ExitStack() as stack:
+        for name, ros_arguments in (('sim_robot', unjudged), ('planner', params)):
+            log = options.output / f'{name}.log'
+            child = Child(name, f'grasp_ros.nodes.{name}', ros_arguments, log)
+            stack.callback(child.stop)
+            watch.children.append(child)
+        # After the children: a process with the threads of ROS should not fork any more.
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        client = DemoClient(watch.check, imagined=options.video)
+        stack.callback(client.close)
+        run.timing = client.timing
+        run.setup = _bring_up(client, watch)
+        rules = Rules.for_horizon(run.setup.horizon)
+        with tqdm(total=len(seeds), unit='episode', disable=None, leave=False) as bar:
+            for number, seed in enumerate(seeds):
+                film = EpisodeFilm(f'episode {number + 1} of {len(seeds)}, seed {seed}')
+                if options.video and number < EPISODES_FILMED:
+                    run.films.append(film)
+                run.results.append(_episode(client, seed, rules, film, bar))
+                bar.write(f'{film.title}: {film.outcome}')
+                bar.update()
+
+
+def _bring_up(client: DemoClient, watch: Watch) -> Setup:
+    """Wait for the nodes, then configure and activate the planner, showing what it logs."""
+    print('Starting sim_robot and planner ...', flush=True)
+    planner = watch.children[-1]
+    watch.shown = planner
+    client.wait_for_nodes()
+    if not client.configure():
+        watch.check()
+        raise DemoError(f'the planner cannot be configured; {planner.log} says why')
+    names = ('planner.name', 'planner.horizon', 'torch_threads')
+    name, horizon, threads = client.planner_parameters(names)
+    if not client.activate():
+        watch.check()
+        raise DemoError(f'the planner cannot be activated; {planner.log} says why')
+    client.wait(lambda: client.status, 10.0, 'no status came from the planner')
+    watch.check()
+    watch.shown = None
+    assert client.status is not None
+    return Setup(name, horizon, client.status.device, threads)
+
+
+def _episode(
+    client: DemoClient, seed: int, rules: Rules, film: EpisodeFilm, bar: tqdm
+) -> EpisodeResult:
+    """Run one episode and film it."""
+    start = client.start_episode(seed)
+    judge = EpisodeJudge(seed, start.through_door, start.goal_px, rules)
+    room = 'other room' if start.through_door else 'same room'
+    while not judge.ended:
+        judge.update(client.next_tick().position_px)
+        state = State(client.status.state).name if client.status else 'no status'
+        caption = f'{state}, step {judge.step}/{rules.budget}, {judge.distance_px:.1f} px to go'
+        bar.set_description(f'{seed}: {caption}')
+        camera, goal = picture(client.camera), picture(client.goal)
+        if camera is not None and goal is not None:
+            film.frames.append(Frame(camera, goal, picture(client.imagined), caption))
+    result = judge.result()
+    film.outcome = (
+        f'{"reached" if result.reached else "NOT reached"} in the {room}, '
+        f'{result.steps} steps, {result.final_distance_px:.1f} px'
+    )
+    return result
+
+
+def _write(output: Path, run: Run) -> None:
+    """Write report and pictures of what ran, and sum it up."""
+    if run.setup is None:
+        return
+    report = demo_report(run.results, run.timing, run.setup)
+    path = output / REPORT
+    path.write_text(json.dumps(report, indent=2) + '\n')
+    print(f'\n{summary_table(report)}\n\nWrote {path}', flush=True)
+    if any(film.frames for film in run.films):
+        save_film_strip(output / FILM_STRIP, run.films)
+        save_gif(output / GIF, run.films[:EPISODES_IN_GIF], STEP_S)
+        print(f'Wrote {output / FILM_STRIP} and {output / GIF}', flush=True)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog='demo', description=__doc__.split('\n')[0])
+    parser.add_argument('--episodes', type=int, default=5, metavar='N', help='default 5')
+    parser.add_argument(
+        '--seed',
+        type=int,
+        default=1000,
+        help='first seed, default 1000; the episodes take this one and those after it. Even seeds '
+        'lead to the other room, and at least half of them are even: an odd first seed with an '
+        'odd number of episodes takes the next even seed for the last one',
+    )
+    parser.add_argument(
+        '--params', type=Path, metavar='FILE.yaml', help='ROS parameter file for the planner'
+    )
+    parser.add_argument('--output', type=Path, default=Path('out/demo'), help='default out/demo')
+    parser.add_argument('--no-video', dest='video', action='store_false', help='take no pictures')
+    parser.add_argument(
+        '--required-successes',
+        type=int,
+        metavar='N',
+        help='goals that must be reached for exit status 0, default all',
+    )
+    options = parser.parse_args(arguments)
+    try:
+        seeds = episode_seeds(options.seed, options.episodes)
+    except ValueError as error:
+        parser.error(str(error))
+    if seeds[-1] >= 2**31 - 1:
+        parser.error(f'--seed {options.seed} is too large')
+    fault = _params_fault(options.params) if options.params else None
+    if fault:
+        parser.error(f'--params {options.params}: {fault}')
+    if options.required_successes is None:
+        options.required_successes = options.episodes
+    elif not 0 <= options.required_successes <= options.episodes:
+        parser.error(f'--required-successes must be between 0 and {options.episodes}')
+    return options
+
+
+def _params_fault(path: Path) -> str | None:
+    """Why a parameter file cannot be meant for the planner, or None; ROS would say nothing."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return f'it cannot be read: {error}'
+    nodes = list(content) if isinstance(content, dict) else []
+    if not any(str(node).split('/')[-1] in ('planner', '*', '**') for node in nodes):
+        return f"it has no parameters for the planner: it needs the key '/**/planner:', not {nodes}"
+    return None
+
+
+if __name__ == '__main__':
+    sys.exit(main())
