@@ -35,7 +35,7 @@ class ControllerConfig:
     model_dt: float = 0.1
     image_timeout: float = 0.5
     max_plan_age: float = 1.0
-    planning_delay: float = 0.1
+    planning_delay: float = 0.08
     deadline: float | None = None
     max_defect: float = float('inf')
     reached_distance: float = 0.0

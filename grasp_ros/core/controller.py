@@ -257,6 +257,11 @@ class Controller:
         if fault is not None:
             return self._stop(now_ns, *fault)
         timed = next((plan for plan in plans if plan.index(now_ns) >= 0), plans[-1])
+        age = (now_ns - timed.observation_stamp_ns) / NANOSECONDS
+        limit = self.config.max_plan_age
+        if age > limit:
+            reason = f'plan is {age:.2f} s old, max_plan_age is {limit:.2f} s'
+            return self._stop(now_ns, State.PLAN_EXPIRED, reason)
         action = timed.at(now_ns)
         if action is None:
             early = timed.index(now_ns) < 0
@@ -322,12 +327,6 @@ class Controller:
             return (State.REACHED, 'the goal is reached'), ()
         if not self._plans:
             return (State.PLANNING, 'no plan yet'), ()
-        plan_age = self.plan_age(now_ns)
-        if plan_age > self.config.max_plan_age:
-            return (
-                State.PLAN_EXPIRED,
-                f'plan is {plan_age:.2f} s old, max_plan_age is {self.config.max_plan_age:.2f} s',
-            ), ()
         return None, self._plans
 
     def _stop(self, now_ns: int, state: State, reason: str) -> Command:

@@ -122,7 +122,7 @@ PARAMETERS: tuple[Parameter, ...] = (
               0.01, 60),
     Parameter('max_plan_age', 1.0, 'age of the image behind a plan at which it expires, s',
               0.01, 60),
-    Parameter('planning_delay', 0.1, 'from the start of planning to the first new action, s',
+    Parameter('planning_delay', 0.08, 'from the start of planning to the first new action, s',
               0, 10),
     Parameter('max_plan_defect', 0.0,
               'plans with a larger dynamics residual are refused, latent units; 0 for no bound',
@@ -154,7 +154,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('planner.horizon_floor', 8, 'smallest shrunken horizon, model steps', 1, 10000),
     Parameter('planner.stall_time', 2.0, 'without progress, a shrunken horizon is renewed, s',
               0.1, 600),
-    Parameter('planner.deadline', 0.09, 'a solve returns its best plan so far after, s; 0: none',
+    Parameter('planner.deadline', 0.08, 'a solve returns its best plan so far after, s; 0: none',
               0, 600),
     *(
         Parameter(

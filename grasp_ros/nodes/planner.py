@@ -112,9 +112,11 @@ class PlannerNode(LifecycleNode):
             self._configured = True
         except (ParameterError, CheckpointError, ValueError) as error:
             self.get_logger().error(f'cannot configure: {error}')
+            self._release()
             return TransitionCallbackReturn.FAILURE
         except Exception:
             self.get_logger().error(f'cannot configure:\n{traceback.format_exc()}')
+            self._release()
             return TransitionCallbackReturn.FAILURE
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
@@ -298,13 +300,12 @@ class PlannerNode(LifecycleNode):
         parts = self._parts
         if not self._active or parts is None:
             return
-        steady_ns = time.monotonic_ns()
         now = self.get_clock().now()
-        command = parts.controller.command(now.nanoseconds, steady_ns)
+        command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
         if command.action is not None and not self._values['dry_run']:
             self._send(command)
         self._clamped += command.clamped
-        jitter_s = self._ticks.tick(steady_ns)
+        jitter_s = self._ticks.tick(time.monotonic_ns())
         self._log_state(command)
         made = self._made
         statistics = Statistics(
