@@ -1,0 +1,8 @@
+"""One thread for every solve, and the same examples every time."""
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+settings.register_profile('project', deadline=None, derandomize=True, database=None)
+settings.load_profile('project')
