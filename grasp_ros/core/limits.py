@@ -53,7 +53,9 @@ def apply_limits(
         raise NonFiniteCommandError(f'command is not finite: {action.tolist()}')
     limited = np.clip(action, limits.low, limits.high)
     if previous is not None:
-        step = limits.rate * period_s
+        # No rate limit is none in no time, too: infinity times zero would be NaN.
+        step = np.full_like(limits.rate, np.inf)
+        np.multiply(limits.rate, period_s, out=step, where=np.isfinite(limits.rate))
         limited = np.clip(limited, previous - step, previous + step)
         limited = np.clip(limited, limits.low, limits.high)
     tolerance = 1e-9 + 1e-6 * (limits.high - limits.low)
@@ -90,6 +92,7 @@ def decay(
         elapsed_s: seconds since then.
         duration_s: seconds after which it is exactly the stop action; 0 stops at once.
     """
+    elapsed_s = max(elapsed_s, 0.0)
     if elapsed_s >= duration_s:
         return stop
-    return last + (stop - last) * max(elapsed_s, 0.0) / duration_s
+    return last + (stop - last) * (elapsed_s / duration_s)
