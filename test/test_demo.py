@@ -146,6 +146,12 @@ def test_episodes_are_judged_reported_and_filmed(start, untrained):
     assert gone(children)
 
 
+def test_the_model_that_comes_along_reaches_a_goal_in_either_room(start):
+    run = start('--episodes', 2)
+    assert run.popen.wait(90) == 0, run.said
+    assert all(episode['reached'] for episode in run.report['episodes'])
+
+
 def test_ctrl_c_ends_everything_and_reports_what_ran(start, untrained):
     run = start('--params', untrained(8), '--no-video')
     run.wait_for(lambda: 'episode 1 of 5' in run.said)

@@ -32,6 +32,7 @@ from grasp_ros.nodes.processes import Child, ChildDiedError
 STEP_S = 0.1
 EPISODES_FILMED = 6
 EPISODES_IN_GIF = 5
+BAR = '{n_fmt}/{total_fmt} |{bar:20}| {desc}'
 REPORT, GIF, FILM_STRIP = 'report.json', 'film.gif', 'film_strip.png'
 
 
@@ -139,7 +140,7 @@ def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
         run.timing = client.timing
         run.setup = _bring_up(client, watch)
         rules = Rules.for_horizon(run.setup.horizon)
-        with tqdm(total=len(seeds), unit='episode', disable=None, leave=False) as bar:
+        with tqdm(total=len(seeds), bar_format=BAR, disable=None, leave=False) as bar:
             for number, seed in enumerate(seeds):
                 film = EpisodeFilm(f'episode {number + 1} of {len(seeds)}, seed {seed}')
                 if options.video and number < EPISODES_FILMED:
@@ -181,7 +182,7 @@ def _episode(
         judge.update(client.next_tick().position_px)
         state = State(client.status.state).name if client.status else 'no status'
         caption = f'{state}, step {judge.step}/{rules.budget}, {judge.distance_px:.1f} px to go'
-        bar.set_description(f'{seed}: {caption}')
+        bar.set_description_str(f'seed {seed}: {caption}')
         camera, goal = picture(client.camera), picture(client.goal)
         if camera is not None and goal is not None:
             film.frames.append(Frame(camera, goal, picture(client.imagined), caption))
