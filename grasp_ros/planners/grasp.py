@@ -178,7 +178,8 @@ class GraspPlanner:
                 stop_gradient=config.stop_gradient,
                 max_rows=config.max_rows_per_call or None,
             )
-            states.grad, actions.grad = found.states, found.actions
+            # The fused Adam reads gradients as if they had the strides of what they belong to.
+            states.grad, actions.grad = found.states.contiguous(), found.actions.contiguous()
             optimiser.step()
             noise = _between(config.state_noise, config.state_noise_end, fraction)
             self._add_noise(states, noise, generator)
@@ -220,7 +221,8 @@ class GraspPlanner:
                 variable = actions.detach().requires_grad_()
                 states = rollout(self.model, problem.context, problem.past_actions, variable)
                 cost = rollout_cost(self.distance(states, goal), self.config.path_weight)
-                (actions.grad,) = torch.autograd.grad(cost.sum(), [variable])
+                (gradient,) = torch.autograd.grad(cost.sum(), [variable])
+            actions.grad = gradient.contiguous()
             optimiser.step()
             actions.clamp_(problem.action_low, problem.action_high)
         with torch.no_grad():
