@@ -181,11 +181,13 @@ class HandWrittenAdam:
         return value - self.rate * first / (second.sqrt() + 1e-8)
 
 
-def compact_problem(model, horizon):
+def compact_problem(horizon):
+    torch.manual_seed(0)
+    model = CompactModel(CompactConfig()).double().requires_grad_(False)
     images = torch.rand((2, 1, 3, 64, 64), generator=torch.Generator().manual_seed(1)).double()
     latents = 5 * model.embed(images[:, 0]).detach()
     limit = torch.full((2,), 1.8).double()
-    return PlanProblem(
+    return model, PlanProblem(
         context=latents[:1, None],
         past_actions=torch.zeros(1, 0, 2).double(),
         goal=latents[1:],
@@ -196,14 +198,18 @@ def compact_problem(model, horizon):
     )
 
 
+def history_problem(horizon):
+    model = SmoothModelWithHead(3, (3, 2), 2)
+    return model, make_problem(model, horizon, seed=1)
+
+
 @pytest.mark.parametrize('iterations', [1, 3])
 @pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
-def test_an_iteration_of_grasp_equals_a_hand_written_one(kind, iterations):
-    """Compact model, line start, fixed noise, Adam; as in the paper, without a sync."""
-    torch.manual_seed(0)
-    model = CompactModel(CompactConfig()).double().requires_grad_(False)
+@pytest.mark.parametrize('make', [compact_problem, history_problem])
+def test_an_iteration_of_grasp_equals_a_hand_written_one(make, kind, iterations):
+    """Line start, fixed noise, Adam; as in the paper, without a sync."""
     horizon, candidates = 5, 2
-    problem = compact_problem(model, horizon)
+    model, problem = make(horizon)
     config = GraspConfig(
         goal_distance=kind,
         iterations=iterations,
@@ -224,14 +230,14 @@ def test_an_iteration_of_grasp_equals_a_hand_written_one(kind, iterations):
     generator = torch.Generator().manual_seed(9)
     distance = GoalDistance(model, kind)
     start, goal = problem.context[:, -1], problem.goal
-    shape = (candidates, horizon - 1, 32)
+    shape = (candidates, horizon - 1, *model.latent_shape)
     line = torch.stack([start + (goal - start) * t / horizon for t in range(1, horizon + 1)], 1)
-    states = line.repeat(candidates, 1, 1)
+    states = line.repeat_interleave(candidates, dim=0)
     actions = torch.zeros(candidates, horizon, 2).double()
     wide = PlanProblem(
-        context=problem.context.repeat(candidates, 1, 1),
-        past_actions=problem.past_actions.repeat(candidates, 1, 1),
-        goal=problem.goal.repeat(candidates, 1),
+        context=problem.context.repeat_interleave(candidates, dim=0),
+        past_actions=problem.past_actions.repeat_interleave(candidates, dim=0),
+        goal=problem.goal.repeat_interleave(candidates, dim=0),
         action_low=problem.action_low,
         action_high=problem.action_high,
         stop_action=problem.stop_action,
@@ -248,7 +254,7 @@ def test_an_iteration_of_grasp_equals_a_hand_written_one(kind, iterations):
         states = of_states.update(states, state_gradient)
         actions = of_actions.update(actions, action_gradient)
         states[:, :-1] += noise()
-        actions = actions.clamp(-1.8, 1.8)
+        actions = actions.clamp(problem.action_low, problem.action_high)
     rolled = rollout(model, wide.context, wide.past_actions, actions)
     along = distance(rolled, wide.goal[:, None])
     cost = along[:, -1] + along.mean(dim=1)
