@@ -276,3 +276,7 @@ def _float_range(row: Parameter) -> list[FloatingPointRange]:
     if row.low is None or row.high is None:
         return []
     return [FloatingPointRange(from_value=float(row.low), to_value=float(row.high), step=0.0)]
+
+
+if __name__ == '__main__':
+    print(markdown_table())

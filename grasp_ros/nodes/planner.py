@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
 import traceback
 from concurrent.futures import wait
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
@@ -45,18 +40,19 @@ from grasp_ros.nodes.qos import (
     status_qos,
 )
 from grasp_ros.nodes.reports import Statistics, film_strip, plan_message, status_message
+from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.ticks import TickMonitor
 
 ACKNOWLEDGE_S = 0.2
 THROTTLE_S = 5.0
-SPIN_S = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class _Made:
-    """What one replan left for the executor thread to publish."""
+    """What one replan left for the executor thread to publish; `plans` counts those before, too."""
 
     report: PlanReport
+    plans: int
     message: ActionPlan | None
     strip: NDArray[np.uint8] | None
 
@@ -132,7 +128,7 @@ class PlannerNode(LifecycleNode):
         self._parts.controller.reset()
         self._made: _Made | None = None
         self._shown: _Made | None = None
-        self._plans = self._clamped = 0
+        self._clamped = 0
         self._state: State | None = None
         self._warned: dict[str, float] = {}
         period_ns = round(1e9 / self._parts.manifest.control_rate)
@@ -311,7 +307,7 @@ class PlannerNode(LifecycleNode):
         statistics = Statistics(
             image_age_s=parts.controller.image_age(now.nanoseconds),
             plan_age_s=parts.controller.plan_age(now.nanoseconds),
-            plans=self._plans,
+            plans=made.plans if made else 0,
             missed=self._ticks.missed,
             clamped=self._clamped,
             jitter_s=jitter_s,
@@ -367,9 +363,12 @@ class PlannerNode(LifecycleNode):
         if not self._active or parts is None:
             return
         report = parts.controller.plan(self.get_clock().now().nanoseconds)
+        if report.plan is not None and not report.accepted:
+            return
+        plans = self._made.plans if self._made else 0
         message = strip = None
-        if report.accepted and report.plan is not None:
-            self._plans += 1
+        if report.plan is not None:
+            plans += 1
             message = plan_message(
                 report, parts.manifest, parts.planner, self._values['command.frame_id']
             )
@@ -377,42 +376,14 @@ class PlannerNode(LifecycleNode):
                 pictures = parts.controller.pictures()
                 if pictures is not None:
                     strip = film_strip(report, parts.model, parts.manifest, *pictures)
-        if not report.accepted and report.plan is not None:
-            return
-        self._made = _Made(report, message, strip)
+        self._made = _Made(report, plans, message, strip)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the stop is published before it ends."""
-    ended = threading.Event()
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        ended.set()
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    # rclpy's own handlers would invalidate the context before a stop can be published.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        # A busy planning thread must hand the interpreter over to the command timer at once.
-        sys.setswitchinterval(0.001)
-        try:
-            node = PlannerNode(ended)
-        except ParameterError as error:
-            print(f'planner: {error}', file=sys.stderr)
-            return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not ended.is_set():
-            try:
-                executor.spin_once(timeout_sec=SPIN_S)
-            except ExternalShutdownException:
-                break
-        node.end()
-        executor.shutdown(timeout_sec=ACKNOWLEDGE_S)
-        return 0
-    finally:
-        rclpy.try_shutdown()
+    # A busy planning thread must hand the interpreter over to the command timer at once.
+    sys.setswitchinterval(0.001)
+    return spin('planner', arguments, PlannerNode, PlannerNode.end)
 
 
 if __name__ == '__main__':

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
-import rclpy
 from geometry_msgs.msg import PoseStamped, TwistStamped
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -26,12 +22,12 @@ from std_srvs.srv import Trigger
 from grasp_ros.nodes.messages import compressed_message, image_message
 from grasp_ros.nodes.parameters import (
     Parameter,
-    ParameterError,
     declare,
     read,
     refuse_unknown,
 )
 from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.nodes.spin import spin
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.robot import SimulatedRobot
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
@@ -172,33 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 2 where a parameter is wrong.
     """
-    stop_requested = False
-
-    def request_stop(number: int, frame: object) -> None:
-        nonlocal stop_requested
-        stop_requested = True
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, request_stop)
-    # The signals only set the flag: a handler of rclpy's would pull the rug from under callbacks.
-    rclpy.init(
-        args=None if arguments is None else list(arguments),
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
-    try:
-        node = SimRobotNode()
-    except ParameterError as error:
-        print(f'sim_robot: {error}', file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    while not stop_requested:
-        executor.spin_once(timeout_sec=0.1)
-    executor.shutdown()
-    node.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return spin('sim_robot', arguments, lambda _ended: SimRobotNode())
 
 
 if __name__ == '__main__':
