@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
-from grasp_ros.core.history import CommandHistory, TimedPlan
+from grasp_ros.core.history import CommandHistory, TimedPlan, still_needed
 from grasp_ros.core.limits import (
     Limits,
     NonFiniteCommandError,
@@ -189,7 +189,7 @@ class Controller:
         """
         with self._lock:
             frames, goal, epoch = tuple(self._frames), self._goal, self._epoch
-            executing = self._plans[0] if self._plans else None
+            executing = () if self.config.dry_run else self._plans
             enabled, reached = self._enabled, self._reached
         if not enabled:
             return PlanReport(State.DISABLED)
@@ -216,10 +216,11 @@ class Controller:
         reached = outlook.distance < limit
         if reached:
             with self._lock:
-                if epoch == self._epoch:
+                accepted = epoch == self._epoch
+                if accepted:
                     self._reached, self._fault, self._plans = True, None, ()
             self._horizon.renew()
-            return PlanReport(State.REACHED, outlook=outlook, accepted=True)
+            return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
         try:
             plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
         except BadPlanError as fault:
@@ -230,7 +231,7 @@ class Controller:
         with self._lock:
             accepted = epoch == self._epoch
             if accepted:
-                self._plans = (timed, *self._plans[:1])
+                self._plans = (timed, *still_needed(self._plans, now_ns))
                 self._fault, self._reached = None, False
         return PlanReport(
             State.RUNNING,

@@ -50,7 +50,9 @@ class CommandHistory:
         self._entries: deque[tuple[int, NDArray[np.float64]]] = deque(maxlen=KEPT)
 
     def record(self, time_ns: int, action: NDArray[np.float64]) -> None:
-        """Remember that `action` (R,) was published at `time_ns`."""
+        """Remember that `action` (R,) was published at `time_ns`; what came later never was."""
+        while self._entries and self._entries[-1][0] > time_ns:
+            self._entries.pop()
         self._entries.append((time_ns, action))
 
     def clear(self) -> None:
@@ -62,6 +64,11 @@ class CommandHistory:
         """The command (R,) published last, or None."""
         return self._entries[-1][1] if self._entries else None
 
+    @property
+    def last_ns(self) -> int:
+        """When that was; 0 without one."""
+        return self._entries[-1][0] if self._entries else 0
+
     def in_force(self, time_ns: int) -> NDArray[np.float64] | None:
         """The command (R,) that was in force at `time_ns`, or None before the first."""
         for published_ns, action in reversed(tuple(self._entries)):
@@ -70,28 +77,37 @@ class CommandHistory:
         return None
 
 
+def still_needed(plans: tuple[TimedPlan, ...], now_ns: int) -> tuple[TimedPlan, ...]:
+    """Of plans, newest first, those that act at `now_ns` or later: up to the first one due."""
+    due = (number for number, plan in enumerate(plans, 1) if plan.index(now_ns) >= 0)
+    return plans[: next(due, len(plans))]
+
+
 def commands_between(
     start_ns: int,
     count: int,
     period_ns: int,
     now_ns: int,
     history: CommandHistory,
-    plan: TimedPlan | None,
+    plans: tuple[TimedPlan, ...],
     stop: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Commands in force in the middle of each of `count` periods from `start_ns` on.
 
-    Until `now_ns` they come from the history, afterwards from the plan that is being executed;
-    where neither knows, the robot is taken to stand.
+    Until `now_ns`, and until the command published last ends, they come from the history; then
+    from the newest of `plans`, newest first, that is due; where neither knows, the robot is taken
+    to stand.
 
     Returns:
         (count, R) in physical units.
     """
+    published_ns = max(now_ns + 1, history.last_ns + period_ns)
     commands = []
     for index in range(count):
         middle = start_ns + index * period_ns + period_ns // 2
-        known = history.in_force(middle) if middle <= now_ns or plan is None else None
-        if known is None and middle > now_ns and plan is not None:
-            known = plan.in_force(middle)
+        if middle < published_ns:
+            known = history.in_force(middle)
+        else:
+            known = next((plan.in_force(middle) for plan in plans if plan.start_ns <= middle), None)
         commands.append(stop if known is None else known)
     return np.stack(commands) if commands else np.empty((0, len(stop)))

@@ -153,9 +153,15 @@ class RecedingHorizon:
         outlook: Outlook,
         now_ns: int,
         history: CommandHistory,
-        executing: TimedPlan | None,
+        executing: tuple[TimedPlan, ...],
     ) -> tuple[Plan, TimedPlan]:
         """Plan from the outlook, rolled forward through the commands in force meanwhile.
+
+        Args:
+            outlook: with a goal.
+            now_ns: when planning starts.
+            history: commands published.
+            executing: plans to be executed until the new one is due, newest first.
 
         Raises:
             BadPlanError: if the plan is not finite or its defect is above the bound.
@@ -214,7 +220,7 @@ class RecedingHorizon:
         steps: int,
         now_ns: int,
         history: CommandHistory,
-        executing: TimedPlan | None,
+        executing: tuple[TimedPlan, ...],
     ) -> Tensor:
         """Normalised actions (1, steps, A) in force from `start_ns` on."""
         skip, size = self._space.frame_skip, self._space.size
@@ -239,7 +245,7 @@ class RecedingHorizon:
         steps: int,
         now_ns: int,
         history: CommandHistory,
-        executing: TimedPlan | None,
+        executing: tuple[TimedPlan, ...],
     ) -> tuple[Tensor, Tensor]:
         """Context and past actions `steps` model steps after the newest frame."""
         frames, newest = self._model.history, outlook.stamps_ns[-1]
