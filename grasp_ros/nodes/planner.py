@@ -129,6 +129,7 @@ class PlannerNode(LifecycleNode):
         self._made: _Made | None = None
         self._shown: _Made | None = None
         self._clamped = 0
+        self._watched = False
         self._state: State | None = None
         self._warned: dict[str, float] = {}
         period_ns = round(1e9 / self._parts.manifest.control_rate)
@@ -324,6 +325,7 @@ class PlannerNode(LifecycleNode):
                 parts.model.device,
             )
         )
+        self._watched = self._imagined_publisher.get_subscription_count() > 0
         if made is not None and made is not self._shown:
             self._shown = made
             if made.message is not None:
@@ -355,9 +357,16 @@ class PlannerNode(LifecycleNode):
         self._warned[key] = now
         self.get_logger().warning(text)
 
-    # The planning thread.
+    # The planning thread; it touches no publisher: those may be destroyed meanwhile.
 
     def _replan(self) -> None:
+        """Plan once; whatever goes wrong is logged, and the thread lives on."""
+        try:
+            self._plan_once()
+        except Exception:
+            self._warn('replan', f'replanning failed:\n{traceback.format_exc()}')
+
+    def _plan_once(self) -> None:
         """Plan once and leave the result for the next tick to publish."""
         parts = self._parts
         if not self._active or parts is None:
@@ -372,7 +381,7 @@ class PlannerNode(LifecycleNode):
             message = plan_message(
                 report, parts.manifest, parts.planner, self._values['command.frame_id']
             )
-            if self._imagined_publisher.get_subscription_count():
+            if self._watched:
                 pictures = parts.controller.pictures()
                 if pictures is not None:
                     strip = film_strip(report, parts.model, parts.manifest, *pictures)
