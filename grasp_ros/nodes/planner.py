@@ -137,6 +137,7 @@ class PlannerNode(LifecycleNode):
         # On the wall the steady clock keeps the period; simulated time must drive it itself.
         simulated = self.get_parameter('use_sim_time').value
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+        self._tick_clock = clock
         self._timer = self.create_timer(period_ns / 1e9, self._on_tick, clock=clock)
         self._active = True
         return result
@@ -302,7 +303,7 @@ class PlannerNode(LifecycleNode):
         if command.action is not None and not self._values['dry_run']:
             self._send(command)
         self._clamped += command.clamped
-        jitter_s = self._ticks.tick(time.monotonic_ns())
+        jitter_s = self._ticks.tick(self._tick_clock.now().nanoseconds)
         self._log_state(command)
         made = self._made
         statistics = Statistics(
