@@ -12,12 +12,13 @@ from launch.actions import (
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
+from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -39,10 +40,7 @@ def generate_launch_description() -> LaunchDescription:
                 DeclareLaunchArgument(name, default_value=default, description=text)
                 for name, (default, text) in descriptions.items()
             ),
-            # Neither is of any use without the other.
-            RegisterEventHandler(
-                OnProcessExit(on_exit=[Shutdown(reason='robot or planner has ended')])
-            ),
+            RegisterEventHandler(OnProcessExit(on_exit=_end)),
             Node(
                 package='grasp_ros',
                 executable='sim_robot',
@@ -57,3 +55,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
         ]
     )
+
+
+def _end(event: ProcessExited, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Robot and planner are of no use without each other."""
+    # A second shutdown is an error in launch_ros.
+    return [] if context.is_shutdown else [Shutdown(reason=f'{event.process_name} has ended')]

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from ament_index_python.packages import get_package_share_directory
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
-    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
+    UnregisterEventHandler,
 )
 from launch.conditions import IfCondition
 from launch.event import Event
+from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
-from launch.events.process import ShutdownProcess
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.event_handlers import OnStateTransition
@@ -37,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
         'params_file': (str(params_file), "the planner's parameters, under the key /**/planner"),
         'model': ('', 'name or folder of a model; empty: as in params_file'),
         'device': ('', 'auto, cpu, cuda or cuda:N; empty: as in params_file'),
-        'autostart': ('true', 'configure and activate the planner; if that fails, it is ended'),
+        'autostart': ('true', 'configure and activate the planner; if that fails, launch ends'),
         'namespace': ('', 'of the node and its topics'),
         'use_sim_time': ('', 'true: follow /clock; empty: as in params_file'),
         'log_level': ('info', 'debug, info, warn, error or fatal'),
@@ -57,15 +56,14 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     params_file = LaunchConfiguration('params_file').perform(context)
     # launch_ros only warns, and the robot would move with parameters that nobody chose.
     if not Path(params_file).is_file():
         raise RuntimeError(f'params_file: there is no file {params_file!r}')
-    overrides: dict[str, Any] = {
-        name: ParameterValue(value, value_type=OVERRIDES[name])
-        for name, value in given.items()
-        if value
+    overrides = {
+        name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
+        for name, value_type in OVERRIDES.items()
+        if LaunchConfiguration(name).perform(context)
     }
     planner = LifecycleNode(
         package='grasp_ros',
@@ -83,38 +81,46 @@ def _start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if not IfCondition(LaunchConfiguration('autostart')).evaluate(context):
         return [planner]
     return [
-        RegisterEventHandler(_when_configured(planner)),
+        *_autostart_handlers(planner),
         planner,
         EmitEvent(event=_change(planner, Transition.TRANSITION_CONFIGURE)),
     ]
 
 
-def _when_configured(planner: LifecycleNode) -> OnStateTransition:
-    """Activate the planner, or end it where it could not be configured.
+def _autostart_handlers(planner: LifecycleNode) -> list[LaunchDescriptionEntity]:
+    """Activate the planner once it is configured; where that fails, end launch with status 1.
 
-    Only the first time: what is done by hand later is nobody else's business.
+    Only the first time: what is done by hand later, and an end in mid-run, are not our business.
+    An exception is the one way to an exit status that the versions of launch share.
     """
 
-    def matches(event: Event) -> bool:
+    def is_configured(event: Event) -> bool:
         return (
             isinstance(event, StateTransition)
             and event.action is planner
             and event.start_state == 'configuring'
         )
 
-    def react(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-        if context.locals.event.goal_state == 'inactive':
-            return [EmitEvent(event=_change(planner, Transition.TRANSITION_ACTIVATE))]
-        # The planner alone: launch ends with its last process, and in the bring-up of a whole
-        # robot the others may have to go on.
+    def activate(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+        if context.is_shutdown:
+            return []
+        if context.locals.event.goal_state != 'inactive':
+            raise RuntimeError('planner: could not be configured; its own message says why')
         return [
-            LogInfo(msg='planner: could not be configured, for the reason above; ending it'),
-            EmitEvent(event=ShutdownProcess(process_matcher=matches_action(planner))),
+            UnregisterEventHandler(ended_early),
+            EmitEvent(event=_change(planner, Transition.TRANSITION_ACTIVATE)),
         ]
 
-    return OnStateTransition(
-        matcher=matches, entities=[OpaqueFunction(function=react)], handle_once=True
+    # Without this, launch would wait for the service of a node that is no more.
+    def end(event: Event, context: LaunchContext) -> None:
+        if not context.is_shutdown:
+            raise RuntimeError('planner: ended before it was configured')
+
+    ended_early = OnProcessExit(target_action=planner, on_exit=end)
+    configured = OnStateTransition(
+        matcher=is_configured, entities=[OpaqueFunction(function=activate)], handle_once=True
     )
+    return [RegisterEventHandler(ended_early), RegisterEventHandler(configured)]
 
 
 def _change(planner: LifecycleNode, transition: int) -> ChangeState:

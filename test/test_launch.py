@@ -209,5 +209,13 @@ def test_ctrl_c_stops_the_robot_and_leaves_no_traceback():
 )
 def test_what_cannot_start_says_so_and_ends(argument, reason):
     with launched('planner.launch.py', 'namespace:=robot3', argument) as planner:
-        planner.popen.wait(START_S)
+        assert planner.popen.wait(START_S) == 1
         assert reason in planner.output
+
+
+def test_a_node_that_refuses_to_start_ends_launch(tmp_path):
+    file = tmp_path / 'misspelt.yaml'
+    file.write_text('/**/planner: {ros__parameters: {dry_rum: true}}')
+    with launched('demo.launch.py', 'namespace:=robot4', f'params_file:={file}') as demo:
+        assert demo.popen.wait(START_S) == 1
+        assert "did you mean 'dry_run'" in demo.output
