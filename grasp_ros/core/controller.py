@@ -103,6 +103,7 @@ class Controller:
             self._epoch += 1
             self._frames: deque[Frame] = deque(maxlen=64)
             self._usable_stamp_ns: int | None = None
+            self._decoded_stamp_ns: int | None = None
             self._decodable = True
             self._image_reason = ''
             self._arrival_ns: int | None = None
@@ -206,6 +207,7 @@ class Controller:
             if epoch == self._epoch:
                 self._decodable = True
                 self._usable_stamp_ns = self._frames[-1].stamp_ns
+                self._decoded_stamp_ns = frames[-1].stamp_ns
         if goal is None or outlook.distance is None:
             return PlanReport(State.WAITING_GOAL, outlook=outlook)
         if not np.isfinite(outlook.distance):
@@ -368,6 +370,7 @@ class Controller:
         with self._lock:
             if epoch == self._epoch:
                 self._decodable = False
+                self._usable_stamp_ns = self._decoded_stamp_ns
                 self._image_reason = reason
         return PlanReport(State.STALE_IMAGE, reason)
 
