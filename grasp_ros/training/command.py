@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import shutil
 import sys
@@ -44,7 +45,12 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
 
     Returns:
         The model, its gates, its calibration, and the standard deviation of the actions in m/s.
+
+    Raises:
+        ValueError: if the progress in `work` was made with other settings.
+        KeyboardInterrupt: on Ctrl-C, after progress has been saved.
     """
+    check_settings(config, work)
     world = TwoRooms()
     motion = collect(world, config.episodes, config.length, config.seed)
     action_std = float(motion.actions.std())
@@ -95,6 +101,29 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
     held_out = MotionDataset(world, collect(world, 300, 50, config.seed + 2), action_std)
     gates = measure(model, fit, held_out, config.seed)
     return model, gates, calibrate(model, latents, dataset), action_std
+
+
+def check_settings(config: TrainConfig, work: Path) -> None:
+    """Refuse progress that was made with other settings: it would not fit the data.
+
+    Raises:
+        ValueError: naming what differs.
+    """
+    path = work / 'settings.json'
+    if not path.exists():
+        path.write_text(json.dumps(asdict(config), indent=2) + '\n')
+        return
+    earlier = json.loads(path.read_text())
+    changed = [
+        f'{name} {earlier.get(name)} (now {value})'
+        for name, value in asdict(config).items()
+        if earlier.get(name) != value
+    ]
+    if changed:
+        raise ValueError(
+            f'the progress in {work} was made with {", ".join(changed)}; use the same settings, '
+            'or start again with --restart'
+        )
 
 
 def decoder_loss(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +79,11 @@ def run_phase(
             terms = loss(np.random.default_rng([seed, done]))
             optimiser.zero_grad(set_to_none=True)
             terms['total'].backward()
-            nn.utils.clip_grad_norm_(trained, 10.0)
-            optimiser.step()
-            schedule.step()
-            done += 1
+            with interrupt_deferred():
+                nn.utils.clip_grad_norm_(trained, 10.0)
+                optimiser.step()
+                schedule.step()
+                done += 1
             progress.update()
             if done % 50 == 0:
                 shown = {key: f'{value.item():.3g}' for key, value in terms.items()}
@@ -90,3 +94,19 @@ def run_phase(
     finally:
         progress.close()
         save()
+
+
+@contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block: it is done as a whole or not at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise KeyboardInterrupt
