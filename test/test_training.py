@@ -1,0 +1,296 @@
+"""Training: known losses, a tiny run, and a run that is interrupted and resumed."""
+
+import json
+import math
+import signal
+import time
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from grasp_ros.models.checkpoint import find_model, load_model
+from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.sim import motion
+from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.training import command
+from grasp_ros.training.command import TrainConfig, main, train
+from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.gates import Gates, apply_probe, fit_probe, measure
+from grasp_ros.training.losses import (
+    covariance,
+    reach_separation,
+    reach_violation,
+    variance_hinge,
+)
+from grasp_ros.training.reach import reach_loss, sample_pairs
+from grasp_ros.training.world_model import WorldModelWeights, world_model_loss
+
+TINY = TrainConfig(
+    episodes=8,
+    length=30,
+    iterations=6,
+    reach_iterations=6,
+    decoder_iterations=4,
+    batch=4,
+    reach_batch=16,
+)
+GOOD = Gates(0.1, 1.0, 2.0, 0.99)
+
+
+def arguments(folder, config=TINY, *more):
+    options = [f'--{name.replace("_", "-")}={value}' for name, value in asdict(config).items()]
+    return [f'--output={folder / "model"}', f'--work={folder / "work"}', *options, *more]
+
+
+@pytest.fixture
+def few_held_out(monkeypatch):
+    """Measure the gates on few episodes."""
+
+    def collect(world, episodes, length, seed):
+        return motion.collect(world, min(episodes, 8), length, seed)
+
+    monkeypatch.setattr(command, 'collect', collect)
+
+
+@pytest.fixture
+def no_gates(monkeypatch):
+    """Do not measure the gates."""
+    monkeypatch.setattr(command, 'measure', lambda *_: GOOD)
+
+
+def weights(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    return all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+# Losses on known tensors.
+
+
+def test_variance_is_wanted_up_to_one():
+    spread = torch.tensor([[-2.0, 0.0], [2.0, 0.0]])
+    assert variance_hinge(spread).item() == pytest.approx((0 + 0.99) / 2)
+    assert variance_hinge(torch.zeros(5, 3)).item() == pytest.approx(0.99)
+    assert variance_hinge(10 * torch.randn(100, 3)).item() == 0.0
+
+
+def test_covariance_counts_what_is_correlated():
+    one = torch.tensor([1.0, -1.0, 1.0, -1.0])
+    other = torch.tensor([1.0, 1.0, -1.0, -1.0])
+    assert covariance(torch.stack([one, other], dim=1)).item() == pytest.approx(0.0)
+    # The unbiased covariance of a column with itself is 4 / 3; it counts twice, over D = 2.
+    assert covariance(torch.stack([one, one], dim=1)).item() == pytest.approx((4 / 3) ** 2)
+
+
+def test_random_pairs_are_pushed_apart_up_to_an_offset():
+    at_offset = reach_separation(torch.full((3,), 60.0))
+    assert at_offset.item() == pytest.approx(10 * math.log(2), rel=1e-5)
+    assert reach_separation(torch.zeros(3)).item() == pytest.approx(60.0, abs=0.1)
+    assert reach_separation(torch.full((3,), 300.0)).item() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_only_distances_above_the_steps_violate():
+    distance, steps = torch.tensor([1.0, 4.0, 9.0]), torch.tensor([2.0, 4.0, 3.0])
+    assert reach_violation(distance, steps).item() == pytest.approx((0 + 0 + 4) / 3)
+
+
+def test_pairs_are_of_one_episode_with_their_steps_between_them():
+    episodes, frames = 5, 41
+    episode, step = torch.meshgrid(torch.arange(episodes), torch.arange(frames), indexing='ij')
+    latents = torch.stack([episode, step], dim=-1).float()
+    early, late, steps = sample_pairs(latents, 4000, np.random.default_rng(0))
+    assert torch.equal(early[:, 0], late[:, 0])
+    assert torch.equal(late[:, 1] - early[:, 1], steps)
+    assert steps.min() == 1
+    assert steps.max() == 30
+    assert early[:, 1].min() == 0
+    assert late[:, 1].max() == frames - 1
+    assert 0.4 < (steps <= 5).float().mean() < 0.65, 'log-uniform'
+
+
+@pytest.mark.parametrize('scale', [1e-3, 1e3])
+def test_the_dual_weight_rises_while_the_constraint_is_violated(scale):
+    torch.manual_seed(0)
+    model = CompactModel(CompactConfig())
+    latents = scale * torch.randn(4, 20, 32)
+    log_weight = torch.zeros((), requires_grad=True)
+    terms = reach_loss(model, log_weight, latents, 64, np.random.default_rng(0))
+    terms['total'].backward()
+    violated = scale > 1
+    assert (terms['violation'] > 1e-3) == violated
+    assert (log_weight.grad < 0) == violated
+
+
+def make_dataset(episodes=6, length=30, seed=0):
+    world = TwoRooms()
+    return MotionDataset(world, motion.collect(world, episodes, length, seed), 0.5)
+
+
+def test_the_dataset_pairs_pictures_positions_and_actions():
+    dataset = make_dataset()
+    assert (dataset.episodes, dataset.length) == (6, 30)
+    episodes, steps = np.array([[0], [3]]), np.array([[0, 5, 30]])
+    images = dataset.images(*np.broadcast_arrays(episodes, steps))
+    assert images.shape == (2, 3, 3, 64, 64)
+    assert 0 <= images.min() <= images.max() <= 1
+    here = dataset.motion.positions[3, 5]
+    expected = torch.from_numpy(dataset.world.render(here[None])[0]).permute(2, 0, 1) / 255
+    assert torch.equal(images[1, 1], expected)
+    assert dataset.pixels(np.array([3]), np.array([5]))[0] == pytest.approx(here / 0.05)
+    actions = dataset.actions(np.array([2, 4]), np.array([0, 7]), 3)
+    assert actions.shape == (2, 3, 2)
+    assert actions[1].numpy() == pytest.approx(dataset.motion.actions[4, 7:10] / 0.5)
+
+
+def test_the_world_model_loss_is_the_weighted_sum_of_its_terms():
+    torch.manual_seed(0)
+    model = CompactModel(CompactConfig())
+    inverse = nn.Linear(64, 2)
+    chosen = WorldModelWeights(0.5, 2.0, 3.0, 5.0, 7.0)
+    terms = world_model_loss(model, inverse, make_dataset(), 4, chosen, np.random.default_rng(1))
+    expected = (
+        terms['rollout'] + 0.5 * terms['one_step'] + 2 * terms['variance']
+        + 3 * terms['covariance'] + 5 * terms['smoothness'] + 7 * terms['inverse_dynamics']
+    )  # fmt: skip
+    assert terms['total'].item() == pytest.approx(expected.item())
+    terms['total'].backward()
+    for trained in (model.encoder, model.predictor, inverse):
+        assert all(parameter.grad.abs().sum() > 0 for parameter in trained.parameters())
+
+
+# Gates.
+
+
+def test_a_probe_reads_what_is_linear():
+    latents = torch.randn(200, 8)
+    pixels = latents.double().numpy() @ np.ones((8, 2)) + [3.0, 7.0]
+    probe = fit_probe(latents, pixels)
+    assert apply_probe(probe, latents) == pytest.approx(pixels, abs=1e-4)
+    assert apply_probe(probe, latents.unflatten(0, (20, 10))).shape == (20, 10, 2)
+
+
+def test_gates_name_what_is_missed():
+    assert GOOD.failures() == []
+    assert Gates(0.5, 3.0, 4.0, 0.95).failures() == []
+    assert len(Gates(0.6, 3.1, 4.1, 0.94).failures()) == 4
+    assert len(Gates(*[float('nan')] * 4).failures()) == 4
+    assert 'open_loop_50_px is 4.10' in Gates(0.1, 1.0, 4.1, 0.99).failures()[0]
+
+
+def test_the_committed_model_meets_its_gates_on_fresh_motion():
+    model, manifest = load_model(find_model('two_room'))
+    world, std = TwoRooms(), manifest.action.std[0]
+    fit = MotionDataset(world, motion.collect(world, 50, 50, 9001), std)
+    held_out = MotionDataset(world, motion.collect(world, 50, 50, 9002), std)
+    assert measure(model, fit, held_out, seed=9003).failures() == []
+
+
+# Runs.
+
+
+def test_a_tiny_run_writes_a_model_that_loads(tmp_path, few_held_out, capsys):
+    assert main(arguments(tmp_path)) == 1
+    printed = capsys.readouterr()
+    assert 'gate missed: probe_px' in printed.err
+    assert 'probe_px' in printed.out
+    model, manifest = load_model(tmp_path / 'model')
+    assert manifest.control_rate == pytest.approx(10.0)
+    assert manifest.training['config']['episodes'] == TINY.episodes
+    assert manifest.action.std[0] == pytest.approx(
+        motion.collect(TwoRooms(), TINY.episodes, TINY.length, TINY.seed).actions.std()
+    )
+    assert manifest.calibration.one_step_latent > 0
+    assert model.mean_image.std() > 0, 'centred by the training pictures'
+
+
+def test_a_finished_run_is_not_repeated(tmp_path, no_gates):
+    assert main(arguments(tmp_path)) == 0
+    before = weights(load_model(tmp_path / 'model')[0])
+    began = time.monotonic()
+    assert main(arguments(tmp_path)) == 0
+    assert time.monotonic() - began < 5
+    assert same(before, weights(load_model(tmp_path / 'model')[0]))
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(tmp_path_factory):
+    """Weights of a tiny run in one go."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, 'measure', lambda *_: GOOD)
+        return weights(train(TINY, tmp_path_factory.mktemp('uninterrupted'))[0])
+
+
+@pytest.mark.parametrize('phase', ['world_model_loss', 'reach_loss', 'decoder_loss'])
+def test_an_interrupted_run_resumes_to_the_same_weights(
+    phase, tmp_path, monkeypatch, no_gates, uninterrupted, capsys
+):
+    original = getattr(command, phase)
+    calls = 0
+
+    def interrupting(*args):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr(command, phase, interrupting)
+    assert main(arguments(tmp_path)) == 130
+    assert 'resumes' in capsys.readouterr().err
+    assert not (tmp_path / 'model').exists()
+    calls = 10
+    torch.manual_seed(99)
+    assert main(arguments(tmp_path)) == 0
+    assert same(uninterrupted, weights(load_model(tmp_path / 'model')[0]))
+
+
+def test_ctrl_c_within_an_optimiser_step_does_no_harm(
+    tmp_path, monkeypatch, no_gates, uninterrupted
+):
+    original = torch.optim.AdamW.step
+    calls = 0
+
+    def step(self, *args, **kwargs):
+        nonlocal calls
+        calls += 1
+        result = original(self, *args, **kwargs)
+        if calls == 4:
+            signal.raise_signal(signal.SIGINT)
+        return result
+
+    monkeypatch.setattr(torch.optim.AdamW, 'step', step)
+    assert main(arguments(tmp_path)) == 130
+    assert calls == 4
+    assert main(arguments(tmp_path)) == 0
+    assert same(uninterrupted, weights(load_model(tmp_path / 'model')[0]))
+
+
+@pytest.mark.parametrize(
+    'name', ['seed', 'episodes', 'length', 'iterations', 'reach_iterations', 'batch']
+)
+def test_changed_settings_are_refused_with_old_progress(name, tmp_path, no_gates, capsys):
+    work = tmp_path / 'work'
+    work.mkdir()
+    earlier = asdict(TINY)
+    (work / 'settings.json').write_text(json.dumps(earlier))
+    changed = replace(TINY, **{name: earlier[name] + 1})
+    assert main(arguments(tmp_path, changed)) == 2
+    message = capsys.readouterr().err
+    assert f'{name} {earlier[name]} (now {earlier[name] + 1})' in message
+    assert '--restart' in message
+    assert str(work) in message
+
+
+def test_restart_forgets_old_progress(tmp_path, no_gates):
+    assert main(arguments(tmp_path)) == 0
+    changed = replace(TINY, seed=5)
+    assert main(arguments(tmp_path, changed)) == 2
+    assert main(arguments(tmp_path, changed, '--restart')) == 0
+    _, manifest = load_model(tmp_path / 'model')
+    assert manifest.training['config']['seed'] == 5
