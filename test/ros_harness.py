@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,24 @@ from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 
-# One domain for each test process; the shell's may be a real robot's. 101 is the last safe one.
-DOMAIN = 1 + os.getpid() % 101
+
+def _reserve_domain() -> tuple[int, socket.socket]:
+    """Reserve a ROS domain for this process: no other test process takes it at the same time.
+
+    Domains 215 to 231 are safe on Linux and hardly ever used: a demo or a robot on this machine
+    lives in 0 to 101. DDS uses UDP; the TCP port of the same number serves as the lock.
+    """
+    for domain in range(215, 232):
+        base = 7400 + 250 * domain
+        with contextlib.suppress(OSError):
+            # The first participant's port (RTPS 2.5, 9.6.2): a node that some test left behind.
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as participant:
+                participant.bind(('', base + 10))
+            return domain, socket.create_server(('127.0.0.1', base))
+    raise RuntimeError('every ROS domain from 215 to 231 is in use by other tests')
+
+
+DOMAIN, _LOCK = _reserve_domain()
 os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
