@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import time
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -209,12 +208,12 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, few_held_out, capsys):
     assert model.mean_image.std() > 0, 'centred by the training pictures'
 
 
-def test_a_finished_run_is_not_repeated(tmp_path, no_gates):
+def test_a_finished_run_is_not_repeated(tmp_path, no_gates, monkeypatch):
     assert main(arguments(tmp_path)) == 0
     before = weights(load_model(tmp_path / 'model')[0])
-    began = time.monotonic()
+    for phase in ('world_model_loss', 'reach_loss', 'decoder_loss'):
+        monkeypatch.setattr(command, phase, None)
     assert main(arguments(tmp_path)) == 0
-    assert time.monotonic() - began < 5
     assert same(before, weights(load_model(tmp_path / 'model')[0]))
 
 
