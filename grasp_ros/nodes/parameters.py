@@ -198,7 +198,8 @@ def declare(node: Node, table: Iterable[Parameter] = PARAMETERS) -> None:
             descriptor.integer_range = _integer_range(row)
         elif isinstance(row.default, float):
             descriptor.floating_point_range = _float_range(row)
-        # An empty list says nothing about its elements' type: it is declared without a default.
+        # An empty list says nothing about its elements' type: it is declared without a default,
+        # and set with its type below.
         empty = isinstance(row.default, list) and not row.default
         default = RosParameter.Type(kind) if empty else row.default
         try:
@@ -212,6 +213,8 @@ def declare(node: Node, table: Iterable[Parameter] = PARAMETERS) -> None:
             raise ParameterError(
                 f'parameter {row.name!r}: allowed is {row.range_text}: {error}'
             ) from error
+        if empty and node.get_parameter_or(row.name).value is None:
+            node.set_parameters([RosParameter(row.name, default, [])])
 
 
 def read(node: Node, table: Iterable[Parameter] = PARAMETERS) -> dict[str, Any]:
