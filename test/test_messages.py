@@ -115,11 +115,15 @@ def test_twist_fields(command_type):
     assert (twist.linear.z, twist.angular.x, twist.angular.y) == (0.0, 0.0, 0.0)
 
 
+def test_relative_actions_are_no_trajectory():
+    with pytest.raises(ValueError, match=r'command\.type.*relative.*Float64MultiArray'):
+        encoder(JOINTS, ActionKind.RELATIVE)
+
+
 @pytest.mark.parametrize(
     ('kind', 'field'),
     [
         (ActionKind.POSITION, 'positions'),
-        (ActionKind.RELATIVE, 'positions'),
         (ActionKind.VELOCITY, 'velocities'),
         (ActionKind.EFFORT, 'effort'),
     ],

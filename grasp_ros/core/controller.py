@@ -101,7 +101,7 @@ class Controller:
         """Forget frames, plans and faults; the goal and the last command stay."""
         with self._lock:
             self._epoch += 1
-            self._frames: deque[Frame] = deque(maxlen=64)
+            self._frames: deque[Frame] = deque()
             self._usable_stamp_ns: int | None = None
             self._decoded_stamp_ns: int | None = None
             self._decodable = True
@@ -161,6 +161,8 @@ class Controller:
             self._clear()
         with self._lock:
             self._frames.append(Frame(image, stamp_ns))
+            while self._frames[0].stamp_ns < stamp_ns - self._horizon.memory_ns:
+                self._frames.popleft()
             self._arrival_ns = arrival_ns
             if self._decodable:
                 self._usable_stamp_ns = stamp_ns
@@ -214,7 +216,9 @@ class Controller:
             return self._plan_fault(
                 epoch, State.BAD_PLAN, 'the world model gives a non-finite goal distance', outlook
             )
-        limit = self.config.released_distance if reached else self.config.reached_distance
+        limit = self.config.reached_distance
+        if reached:
+            limit = max(limit, self.config.released_distance)
         reached = outlook.distance < limit
         if reached:
             with self._lock:

@@ -91,6 +91,11 @@ class RecedingHorizon:
         return self._period_ns / 1e9
 
     @property
+    def memory_ns(self) -> int:
+        """How long frames matter: the model's history and half a step."""
+        return (2 * self._model.history - 1) * self._step_ns // 2
+
+    @property
     def picture(self) -> Picture | None:
         """The camera picture decoded last."""
         return self._encoder.picture

@@ -40,7 +40,6 @@ TWIST_FIELDS = tuple(f'{part}.{axis}' for part in ('linear', 'angular') for axis
 
 _JOINT_FIELDS = {
     'position': 'positions',
-    'relative': 'positions',
     'velocity': 'velocities',
     'effort': 'effort',
 }
@@ -163,6 +162,13 @@ class CommandEncoder:
                 )
         if self.message_type is JointTrajectory:
             self._check_names('command.joint_names', self.joint_names)
+            if self.kind.value not in _JOINT_FIELDS:
+                raise ValueError(
+                    f'command.type is {self.command_type!r}, but the model commands '
+                    f'{self.kind.value} actions: controllers take the positions of a trajectory as '
+                    'absolute, and the stop, zero, would drive every joint to zero. Use '
+                    'std_msgs/msg/Float64MultiArray'
+                )
             if not 0.0 < self.period_s < 2**31:
                 raise ValueError(f'the command period must be positive, not {self.period_s} s')
 
@@ -179,9 +185,8 @@ class CommandEncoder:
             stamp: time of the command, for the types that have a header.
 
         Returns:
-            A message of `message_type`. JointTrajectory has one point: positions for position and
-            relative actions (the receiver must take the latter as increments), velocities or
-            effort.
+            A message of `message_type`. JointTrajectory has one point: positions, velocities or
+            effort, as the kind of action says.
 
         Raises:
             ValueError: if `values` has another shape.
