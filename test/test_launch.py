@@ -18,6 +18,7 @@ pytest.importorskip('launch_ros', reason='launch_ros comes with ROS and not from
 
 import launch_pytest
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.srv import GetState
@@ -25,7 +26,6 @@ from rcl_interfaces.srv import GetParameters
 from ros_harness import ros
 
 from grasp_ros.nodes.qos import command_qos
-from launch import LaunchDescription
 
 pytestmark = pytest.mark.ros
 

@@ -63,8 +63,9 @@ class Parameter:
             return ', '.join(self.choices)
         if self.low is None and self.high is None:
             return ''
-        low = '-inf' if self.low is None else f'{self.low:g}'
-        high = 'inf' if self.high is None else f'{self.high:g}'
+        form = 'd' if isinstance(self.default, int) else 'g'
+        low = '-inf' if self.low is None else f'{self.low:{form}}'
+        high = 'inf' if self.high is None else f'{self.high:{form}}'
         return f'[{low}, {high}]'
 
     def fault(self, value: Any) -> str | None:

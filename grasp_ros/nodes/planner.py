@@ -94,6 +94,9 @@ class PlannerNode(LifecycleNode):
             values = read(self)
             self.get_logger().info(f'loading model {values["model"]!r} and warming up ...')
             parts = self._load(values)
+            if parts is None:
+                self.get_logger().info('interrupted while loading the model')
+                return TransitionCallbackReturn.FAILURE
             encoder = CommandEncoder(
                 command_type=values['command.type'],
                 kind=parts.manifest.action.kind,
@@ -170,13 +173,13 @@ class PlannerNode(LifecycleNode):
             self.trigger_shutdown()
         self._thread.stop(ACKNOWLEDGE_S)
 
-    def _load(self, values: dict[str, Any]) -> Assembly:
-        """Assemble on the planning thread; a signal ends the wait."""
+    def _load(self, values: dict[str, Any]) -> Assembly | None:
+        """Assemble on the planning thread; None where a signal ended the wait."""
         loading = self._thread.call(lambda: assemble(values))
         while not self._ended.is_set():
             if wait([loading], timeout=SPIN_S).done:
                 return loading.result()
-        raise ParameterError('interrupted while loading the model')
+        return None
 
     def _create_entities(self) -> None:
         values, options = self._values, {'qos_overriding_options': overridable()}
