@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
+from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import ActionSpace
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.nodes.parameters import ParameterError
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
-from grasp_ros.planners.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planners.registry import PLANNERS, build
 
 RELEASE = 2.0
 
@@ -120,17 +120,20 @@ def build_planner(values: dict[str, Any], model: CompactModel) -> Planner:
     """The planner that `planner.name` asks for.
 
     Raises:
-        ParameterError: if its goal distance needs what the model has not.
+        ParameterError: if it cannot plan with this model.
     """
-    grasp = GraspConfig(
-        **{field.name: values[f'grasp.{field.name}'] for field in fields(GraspConfig)}
-    )
+    name = values['planner.name']
+    options = {
+        option.name: values[f'{name}.{option.name}'] for option in fields(PLANNERS[name].config)
+    }
     try:
-        if values['planner.name'] == 'greedy':
-            return GreedyPlanner(model, GreedyConfig(goal_distance=grasp.goal_distance))
-        return GraspPlanner(model, grasp)
+        goal_distance(model, options['goal_distance'])
     except ValueError as error:
-        raise ParameterError(f"parameter 'grasp.goal_distance': {error}") from error
+        raise ParameterError(f"parameter '{name}.goal_distance': {error}") from error
+    try:
+        return build(name, model, options)
+    except ValueError as error:
+        raise ParameterError(f"parameter 'planner.name': {error}") from error
 
 
 def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:

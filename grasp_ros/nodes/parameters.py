@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, cast
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -18,7 +18,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from grasp_ros.planners.grasp import GraspConfig
+from grasp_ros.planners.options import option_text
+from grasp_ros.planners.registry import PLANNERS
 
 Value = bool | int | float | str | list[float] | list[str]
 
@@ -82,33 +83,21 @@ class Parameter:
         return None
 
 
-_GRASP_TEXT: dict[str, tuple[str, float | None, float | None, tuple[str, ...]]] = {
-    'goal_distance': (
-        'latent as in the paper, the learned time_to_reach, or auto: learned where the model '
-        'has it',
-        None,
-        None,
-        ('auto', 'latent', 'time_to_reach'),
-    ),
-    'iterations': ('lifted iterations of a solve', 0, 100000, ()),
-    'candidates': ('candidates solved side by side', 1, 1024, ()),
-    'state_rate': ('Adam learning rate of the virtual states', 0, 10, ()),
-    'action_rate': ('Adam learning rate of the normalised actions', 0, 10, ()),
-    'state_noise': ('standard deviation of the noise on virtual states', 0, 100, ()),
-    'state_noise_end': ('the same at the end of each phase between syncs', 0, 100, ()),
-    'goal_weight': ('gamma, weight of the dense goal term', 0, 1e6, ()),
-    'goal_weight_end': ('the same at the end of each phase', 0, 1e6, ()),
-    'stop_gradient': ('cut the gradient into the states that are predicted from', None, None, ()),
-    'sync_every': ('iterations between syncs; 0 for none', 0, 100000, ()),
-    'sync_steps': ('gradient steps of a sync through the serial rollout', 1, 10000, ()),
-    'sync_rate': ('learning rate of these steps', 0, 10, ()),
-    'path_weight': ('weight of the mean goal distance when rollouts are judged', 0, 1e6, ()),
-    'seed_warm_start': ('start a candidate from the shifted previous plan', None, None, ()),
-    'seed_greedy': ('start a candidate from the greedy rollout', None, None, ()),
-    'greedy_choices': ('actions that the greedy rollout chooses among', 1, 100000, ()),
-    'proposals': ('correlated random rollouts that seed candidates; 0 for none', 0, 100000, ()),
-    'max_rows_per_call': ('chunk predictions to bound memory; 0 for one call', 0, 10**9, ()),
-}
+def planner_parameters(name: str) -> tuple[Parameter, ...]:
+    """The options of the planner `name`, as `<name>.<option>`."""
+    return tuple(
+        Parameter(
+            f'{name}.{option.name}',
+            cast(Value, option.default),
+            text.description,
+            text.low,
+            text.high,
+            text.choices,
+        )
+        for option in fields(PLANNERS[name].config)
+        for text in [option_text(option.metadata)]
+    )
+
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter('model', 'two_room', 'folder of a model, or the name of one that comes along'),
@@ -148,7 +137,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('command.max_rate', [],
               'largest change of each component per second, its unit/s; empty: unlimited', 0),
     Parameter('command.stop_decay', 0.0, 'time in which a stop decays to zero, s', 0, 2),
-    Parameter('planner.name', 'grasp', 'which planner', choices=('grasp', 'greedy')),
+    Parameter('planner.name', 'grasp', 'which planner', choices=tuple(PLANNERS)),
     Parameter('planner.horizon', 50, 'T, model steps', 1, 10000),
     Parameter('planner.horizon_mode', 'shrinking',
               'fixed, or shrinking with the executed steps down to the floor',
@@ -158,18 +147,11 @@ PARAMETERS: tuple[Parameter, ...] = (
               0.1, 600),
     Parameter('planner.deadline', 0.08, 'a solve returns its best plan so far after, s; 0: none',
               0, 600),
-    *(
-        Parameter(
-            f'grasp.{field.name}',
-            getattr(GraspConfig(), field.name),
-            text,
-            low,
-            high,
-            choices,
-        )
-        for field in fields(GraspConfig)
-        for text, low, high, choices in [_GRASP_TEXT[field.name]]
-    ),
+    *planner_parameters('grasp'),
+)
+
+RIVAL_PARAMETERS: tuple[Parameter, ...] = tuple(
+    row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
 )
 
 _ROS_TYPES = {
@@ -182,7 +164,7 @@ _ROS_TYPES = {
 }
 
 
-def declare(node: Node, table: Iterable[Parameter] = PARAMETERS) -> None:
+def declare(node: Node, table: Iterable[Parameter] = PARAMETERS + RIVAL_PARAMETERS) -> None:
     """Declare every parameter of the table on `node`.
 
     Raises:
@@ -218,7 +200,9 @@ def declare(node: Node, table: Iterable[Parameter] = PARAMETERS) -> None:
             node.set_parameters([RosParameter(row.name, default, [])])
 
 
-def read(node: Node, table: Iterable[Parameter] = PARAMETERS) -> dict[str, Any]:
+def read(
+    node: Node, table: Iterable[Parameter] = PARAMETERS + RIVAL_PARAMETERS
+) -> dict[str, Any]:
     """Values of the table's parameters by name, validated.
 
     Raises:
@@ -248,7 +232,7 @@ def refuse_unknown(node: Node, overrides: Iterable[str]) -> None:
     Raises:
         ParameterError: naming the unknown one and the nearest known name.
     """
-    known = [row.name for row in PARAMETERS]
+    known = [row.name for row in PARAMETERS + RIVAL_PARAMETERS]
     for name in overrides:
         if node.has_parameter(name) or name.startswith('qos_overrides.'):
             continue

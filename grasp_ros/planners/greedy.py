@@ -8,24 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import DistanceKind, GoalDistance, goal_distance
+from grasp_ros.core.objective import GoalDistance, goal_distance
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.planners.candidates import judge, to_plan
+from grasp_ros.planners.options import DistanceOptions, option
 from grasp_ros.planners.proposals import action_choices, seed_rollouts
 
 
 @dataclass(frozen=True)
-class GreedyConfig:
-    """Settings of the greedy policy.
+class GreedyConfig(DistanceOptions):
+    """Settings of the greedy policy."""
 
-    Attributes:
-        goal_distance: as in GraspConfig.
-        choices: actions to choose among at each step.
-    """
-
-    goal_distance: DistanceKind = 'auto'
-    choices: int = 128
+    choices: int = option(128, 'actions to choose among at each step', 1, 100000)
 
 
 class GreedyPlanner:

@@ -1,0 +1,97 @@
+"""MPPI: a plan moves by noise, weighted with the exponential of the noisy plans' costs.
+
+Williams et al., "Information Theoretic MPC for Model-Based Reinforcement Learning", ICRA 2017,
+algorithm 2, with several rounds on one problem. Not through pytorch_mppi: its batched class (0.9.1)
+takes one state vector without history or goal per problem, the same noise for all problems, and
+its randomness from torch's global generator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.planners.candidates import Candidates
+from grasp_ros.planners.options import option
+from grasp_ros.planners.sampling import (
+    SamplingOptions,
+    draw,
+    initial_deviation,
+    merge,
+    roll_out,
+    sample_costs,
+    select,
+)
+from grasp_ros.planners.search import Deadline, SeededPlanner
+
+
+@dataclass(frozen=True)
+class MppiConfig(SamplingOptions):
+    """Hyper-parameters.
+
+    The temperature is lambda of the paper in units of the spread of the samples' costs, so that
+    one setting serves goal distances of any unit.
+    """
+
+    temperature: float = option(
+        0.1, "lambda, in standard deviations of the samples' costs", 1e-6, 1e6
+    )
+    control_weight: float = option(
+        0.0,
+        'weight of the control cost that the derivation adds, in units of lambda; 1 as published,'
+        ' 0 for the goal distance alone',
+        0,
+        1e6,
+    )
+
+
+class MppiPlanner(SeededPlanner[MppiConfig]):
+    """MPPI behind the Planner protocol."""
+
+    def _optimise(
+        self,
+        problem: PlanProblem,
+        seeds: Candidates,
+        generator: torch.Generator,
+        clock: Deadline,
+    ) -> tuple[Candidates, int]:
+        config = self.config
+        best = select(seeds.actions, seeds.cost.nan_to_num(nan=float('inf')), 1)
+        mean = best.mean
+        deviation = initial_deviation(problem, config.initial_deviation)
+        given = seeds.actions
+        done = 0
+        while done < config.rounds and clock.allows_round():
+            drawn = draw(
+                problem, mean, deviation, config.samples, config.noise_beta, generator
+            )
+            samples = torch.cat([given, drawn], dim=1)[:, : config.samples]
+            cost = sample_costs(
+                self.distance, problem, samples, config.path_weight, config.max_rows_per_call
+            )
+            best = merge(best, select(samples, cost, 1), 1)
+            mean = self._moved(mean, deviation, samples, cost)
+            given = mean[:, None]
+            done += 1
+        ends = torch.cat([best.actions, mean[:, None]], dim=1)
+        return roll_out(self.distance, problem, ends, config.path_weight), done
+
+    def _moved(self, mean: Tensor, deviation: Tensor, samples: Tensor, cost: Tensor) -> Tensor:
+        """The plan (B, T, A) after one round of samples (B, N, T, A) with costs (B, N)."""
+        config = self.config
+        worst = torch.where(cost.isfinite(), cost, -float('inf')).amax(dim=1, keepdim=True)
+        finite = torch.where(cost.isfinite(), cost, worst).nan_to_num(neginf=0.0)
+        tiny = torch.finfo(cost.dtype).tiny
+        scale = (config.temperature * finite.std(dim=1, keepdim=True)).clamp(min=tiny)
+        moves = samples - mean[:, None]
+        excess = (finite - finite.amin(dim=1, keepdim=True)) / scale
+        if config.control_weight:
+            whitened = mean / deviation.square().clamp(min=tiny)
+            excess = excess + config.control_weight * torch.einsum(
+                'bta,bnta->bn', whitened, moves
+            )
+        weight = torch.softmax(torch.where(cost.isfinite(), -excess, -float('inf')), dim=1)
+        return mean + torch.einsum('bn,bnta->bta', weight.nan_to_num(nan=0.0), moves)

@@ -1,0 +1,33 @@
+"""Random shooting: the best of correlated random action sequences, without an optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.planners.candidates import Candidates
+from grasp_ros.planners.options import changed
+from grasp_ros.planners.search import Deadline, SeededPlanner
+from grasp_ros.planners.seeds import SeedOptions
+
+
+@dataclass(frozen=True)
+class RandomShootingConfig(SeedOptions):
+    """Settings: the proposals are the plans."""
+
+    proposals: int = changed(SeedOptions, 'proposals', 256)
+
+
+class RandomShootingPlanner(SeededPlanner[RandomShootingConfig]):
+    """Takes the best seed; one batch of rollouts, which a deadline does not cut."""
+
+    def _optimise(
+        self,
+        problem: PlanProblem,
+        seeds: Candidates,
+        generator: torch.Generator,
+        clock: Deadline,
+    ) -> tuple[Candidates, int]:
+        return seeds.best(1), 0

@@ -1,0 +1,177 @@
+"""What planners that draw action sequences share: noise, costs of rollouts, elites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import GoalDistance, rollout_cost
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.core.world_model import rollout
+from grasp_ros.planners.candidates import Candidates, expand, judge
+from grasp_ros.planners.options import option
+from grasp_ros.planners.seeds import SeedOptions
+
+
+@dataclass(frozen=True)
+class SamplingOptions(SeedOptions):
+    """How action sequences are drawn."""
+
+    samples: int = option(300, 'action sequences drawn in a round', 2, 1000000)
+    rounds: int = option(10, 'rounds of a solve', 0, 100000)
+    initial_deviation: float = option(
+        0.5, 'standard deviation of the first samples, in half widths of the action box', 0, 10
+    )
+    noise_beta: float = option(
+        0.0, 'samples have the spectrum 1 / f^beta in time: 0 white, 2 a random walk', 0, 10
+    )
+    max_rows_per_call: int = option(
+        0, 'chunk predictions to bound memory; 0 for one call', 0, 10**9
+    )
+
+
+def coloured_noise(
+    like: Tensor, count: int, beta: float, generator: torch.Generator
+) -> Tensor:
+    """Gaussian noise with the power spectrum 1 / f^beta over time and unit variance.
+
+    The spectrum is drawn and transformed back (Timmer & Koenig, Astronomy and Astrophysics 300,
+    1995; for planning: Pinneri et al., arXiv 2008.06389). Frequency 0 has the power of the lowest
+    other one.
+
+    Args:
+        like: (B, T, A), gives shape, dtype and device.
+        count: N.
+        beta: exponent.
+        generator: of the randomness.
+
+    Returns:
+        (B, N, T, A).
+    """
+    batch, horizon, size = like.shape
+    frequency = torch.fft.rfftfreq(horizon, device=like.device, dtype=like.dtype)
+    amplitude = frequency.clamp(min=1.0 / horizon) ** (-beta / 2)
+    shape = (2, batch, count, size, len(frequency))
+    real, imaginary = torch.randn(
+        shape, generator=generator, device=like.device, dtype=like.dtype
+    )
+    # The frequencies 0 and T / 2 have no imaginary part, and all variance in the real one.
+    lonely = torch.zeros_like(frequency, dtype=torch.bool)
+    lonely[0] = True
+    lonely[-1] = horizon % 2 == 0 or horizon == 1
+    real = torch.where(lonely, real * 2**0.5, real) * amplitude
+    imaginary = torch.where(lonely, torch.zeros_like(imaginary), imaginary) * amplitude
+    power = torch.where(lonely, 2.0, 4.0) * amplitude.square()
+    noise = torch.fft.irfft(torch.complex(real, imaginary), n=horizon, dim=-1)
+    return (noise * (horizon / power.sum().sqrt())).transpose(-1, -2)
+
+
+def draw(
+    problem: PlanProblem,
+    mean: Tensor,
+    deviation: Tensor,
+    count: int,
+    beta: float,
+    generator: torch.Generator,
+) -> Tensor:
+    """Action sequences (B, N, T, A) around `mean` (B, T, A), clamped to the bounds."""
+    noise = coloured_noise(mean, count, beta, generator)
+    drawn = mean[:, None] + deviation[:, None] * noise
+    return drawn.clamp(problem.action_low, problem.action_high)
+
+
+def initial_deviation(problem: PlanProblem, half_widths: float) -> Tensor:
+    """Standard deviation (B, T, A) of so many half widths of the action box."""
+    half = (problem.action_high - problem.action_low) / 2
+    return (half_widths * half).expand(problem.batch, problem.horizon, -1)
+
+
+@torch.no_grad()
+def sample_costs(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    actions: Tensor,
+    path_weight: float,
+    max_rows: int = 0,
+) -> Tensor:
+    """Costs (B, N) of action sequences (B, N, T, A); the states are not kept, NaN is infinite.
+
+    Args:
+        distance: goal distance; its model predicts.
+        problem: B problems.
+        actions: (B, N, T, A).
+        path_weight: as in `rollout_cost`.
+        max_rows: predict about so many rows at once; 0 for all.
+    """
+    batch, count, horizon = actions.shape[:3]
+    chunk = max(1, max_rows // batch) if max_rows else count
+    goal, history = problem.goal[:, None], problem.context.shape[1]
+    costs = []
+    for part in actions.split(chunk, dim=1):
+        wide = expand(problem, part.shape[1])
+        frames = wide.context
+        taken = torch.cat([wide.past_actions, part.flatten(0, 1)], dim=1)
+        along = []
+        for step in range(horizon):
+            following = distance.model.predict(frames, taken[:, step : step + history])
+            along.append(distance(following.unflatten(0, part.shape[:2]), goal))
+            frames = torch.cat([frames[:, 1:], following.unsqueeze(1)], dim=1)
+        costs.append(rollout_cost(torch.stack(along, dim=-1), path_weight))
+    return torch.nan_to_num(torch.cat(costs, dim=1), nan=float('inf'))
+
+
+@torch.no_grad()
+def roll_out(
+    distance: GoalDistance, problem: PlanProblem, actions: Tensor, path_weight: float
+) -> Candidates:
+    """Action sequences (B, C, T, A) as candidates whose states are their serial rollouts."""
+    wide = expand(problem, actions.shape[1])
+    states = rollout(
+        distance.model, wide.context, wide.past_actions, actions.flatten(0, 1)
+    ).unflatten(0, actions.shape[:2])
+    return judge(distance, problem, actions, states, states, path_weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Elites:
+    """The best samples of a round, cheapest first.
+
+    Attributes:
+        actions: (B, K, T, A).
+        cost: (B, K).
+    """
+
+    actions: Tensor
+    cost: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean (B, T, A)."""
+        return self.actions.mean(dim=1)
+
+    @property
+    def deviation(self) -> Tensor:
+        """Standard deviation (B, T, A)."""
+        return self.actions.std(dim=1, correction=0)
+
+    def best(self, count: int) -> Elites:
+        """The `count` cheapest."""
+        return Elites(self.actions[:, :count], self.cost[:, :count])
+
+
+def select(actions: Tensor, cost: Tensor, count: int) -> Elites:
+    """The `count` cheapest of samples (B, N, T, A) with costs (B, N)."""
+    cheapest, index = cost.topk(min(count, cost.shape[1]), dim=1, largest=False, sorted=True)
+    index = index[..., None, None].expand(-1, -1, *actions.shape[2:])
+    return Elites(actions.gather(1, index), cheapest)
+
+
+def merge(first: Elites, second: Elites, count: int) -> Elites:
+    """The `count` cheapest of both."""
+    return select(
+        torch.cat([first.actions, second.actions], dim=1),
+        torch.cat([first.cost, second.cost], dim=1),
+        count,
+    )

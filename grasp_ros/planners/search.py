@@ -1,0 +1,109 @@
+"""The frame of a solve: seeds, an optimiser within the deadline, the best plan of both."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import GoalDistance, goal_distance
+from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.core.world_model import WorldModel
+from grasp_ros.planners.candidates import Candidates, join, to_plan
+from grasp_ros.planners.proposals import action_choices
+from grasp_ros.planners.seeds import SeedOptions, make_seeds
+
+Options = TypeVar('Options', bound=SeedOptions)
+
+
+class Deadline:
+    """When a solve must come to its end."""
+
+    def __init__(self, began: float, limit_s: float | None, reserve_s: float) -> None:
+        """End a solve.
+
+        Args:
+            began: when it began, of time.perf_counter.
+            limit_s: seconds that it may take; None for no limit.
+            reserve_s: seconds that the final judgement takes.
+        """
+        self._limit_s = limit_s
+        self._reserve_s = reserve_s
+        self._began = began
+        self._asked = time.perf_counter()
+        self._longest_s = 0.0
+
+    def passed(self) -> bool:
+        """Whether no time is left but for the final judgement."""
+        if self._limit_s is None:
+            return False
+        return time.perf_counter() - self._began + self._reserve_s > self._limit_s
+
+    def allows_round(self) -> bool:
+        """Whether one more round fits, as long as the longest between two of these questions.
+
+        The first round is allowed while any time is left.
+        """
+        if self._limit_s is None:
+            return True
+        now = time.perf_counter()
+        self._longest_s = max(self._longest_s, now - self._asked)
+        self._asked = now
+        return now - self._began + self._reserve_s + self._longest_s <= self._limit_s
+
+
+class SeededPlanner(ABC, Generic[Options]):
+    """A planner that improves on seeds; see the Planner protocol."""
+
+    def __init__(self, model: WorldModel, config: Options) -> None:
+        """Plan with `model`.
+
+        Raises:
+            ValueError: if the configured goal distance needs a head that the model has not.
+        """
+        self.model = model
+        self.config = config
+        self.distance: GoalDistance = goal_distance(model, config.goal_distance)
+        self._choices: Tensor | None = None
+
+    def prepare(self, problem: PlanProblem) -> None:
+        """Compute what does not change between solves: the greedy rollout's choices."""
+        if self.config.seed_greedy:
+            self._choices = action_choices(problem, self.config.greedy_choices)
+
+    def plan(
+        self,
+        problem: PlanProblem,
+        init: Plan | None = None,
+        *,
+        generator: torch.Generator,
+        deadline_s: float | None = None,
+    ) -> Plan:
+        """Solve B problems; see the Planner protocol."""
+        began = time.perf_counter()
+        if self.config.seed_greedy and self._choices is None:
+            self.prepare(problem)
+        seeds = make_seeds(
+            self.distance, problem, init, self.config, self._choices, generator
+        )
+        clock = Deadline(began, deadline_s, reserve_s=time.perf_counter() - began)
+        best = seeds.best(1)
+        iterations = 0
+        if not clock.passed():
+            found, iterations = self._optimise(problem, seeds, generator, clock)
+            best = join(best, found).best(1)
+        elapsed = time.perf_counter() - began
+        return to_plan(self.distance, problem, best, iterations, elapsed)
+
+    @abstractmethod
+    def _optimise(
+        self,
+        problem: PlanProblem,
+        seeds: Candidates,
+        generator: torch.Generator,
+        clock: Deadline,
+    ) -> tuple[Candidates, int]:
+        """Candidates (B, K) found from the seeds (B, C), and how many iterations were made."""
