@@ -228,10 +228,15 @@ class Bench:
         self.until(lambda: self.camera.matched)
 
     def run(self):
-        """Show start and goal, wait until commands of a plan have come."""
+        """Show start and goal, wait until commands of a plan and its status have come."""
         self.camera.show()
         self.camera.goal()
         self.until_running()
+        self.until_planned()
+
+    def until_planned(self):
+        """Wait for a status that reports on a plan: it may come a tick after the first command."""
+        self.until(lambda: self.statuses and self.status.plans)
 
     def until_running(self):
         """Wait for commands that move the robot."""

@@ -130,7 +130,7 @@ def test_a_new_goal_in_mid_run_makes_a_new_plan(bench):
     after = bench.until_state(PlanStatus.RUNNING)
     assert abs(after.goal_distance - before.goal_distance) > 1.0
     new = bench.plans[-1].message
-    assert not np.allclose(new.actions, plan.actions, atol=1e-3)
+    assert not np.allclose(new.actions[:10], plan.actions[:10], atol=1e-3)
     assert np.abs(velocity(bench.commands[-1].message) - direction).max() > 0.05
     seen = len(bench.plans)
     bench.new_output()

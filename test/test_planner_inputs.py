@@ -93,6 +93,7 @@ def runs(bench, encode, picture=START, goal=GOAL):
     bench.camera.show(picture, encode)
     bench.camera.goal(goal, encode)
     bench.until_running()
+    bench.until_planned()
     assert '[WARN]' not in bench.new_output()
     return bench.until_state(PlanStatus.RUNNING)
 
