@@ -18,11 +18,12 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train test lint clean
+.PHONY: help setup demo train bench test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
+	@echo 'make bench   planners against each other; ARGS="--full" for the tables of the README'
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'
@@ -80,6 +81,9 @@ demo: setup
 
 train: setup
 	@$(VENV_PYTHON) -m grasp_ros.training.command $(ARGS)
+
+bench: setup
+	@$(VENV_PYTHON) -m grasp_ros.benchmark.command $(ARGS)
 
 # Exit status 5 of pytest: nothing was selected, which is not a failure.
 pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(ARGS) || [ $$? -eq 5 ]

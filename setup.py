@@ -124,6 +124,7 @@ setup(
         'tqdm>=4.60',
     ],
     extras_require={
+        'benchmark': ['matplotlib>=3.8'],
         'ros': [
             'ros-kilted-diagnostic-msgs==5.5.1',
             'ros-kilted-geometry-msgs==5.5.1',

@@ -18,6 +18,7 @@ EXECUTABLES = {
     'goal': 'grasp_ros.nodes.goal',
     'demo': 'grasp_ros.nodes.demo',
     'train': 'grasp_ros.training.command',
+    'benchmark': 'grasp_ros.benchmark.command',
 }
 STATES = [
     'WAITING_IMAGE', 'WAITING_GOAL', 'PLANNING', 'RUNNING', 'REACHED', 'DISABLED', 'STALE_IMAGE',

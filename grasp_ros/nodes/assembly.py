@@ -9,19 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from grasp_ros.control import build_controller
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import ActionSpace
-from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.nodes.parameters import ParameterError
 from grasp_ros.planners.registry import PLANNERS, build
-
-RELEASE = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,39 +52,24 @@ def assemble(values: dict[str, Any]) -> Assembly:
     device = choose_device(values['device'])
     model, manifest = load_model(find_model(values['model']), device)
     _check_rate(values['control_rate'], manifest)
-    space = manifest.action_space
     planner = build_planner(values, model)
-    distance = planner.distance
-    one_step = (
-        manifest.calibration.one_step_latent
-        if distance.kind == 'latent'
-        else manifest.calibration.one_step_time_to_reach
-    )
-    reached = values['goal_tolerance'] * (one_step or 0.0)
     config = ControllerConfig(
         horizon=values['planner.horizon'],
         horizon_mode=values['planner.horizon_mode'],
         horizon_floor=values['planner.horizon_floor'],
-        model_dt=manifest.model_dt,
         image_timeout=values['image_timeout'],
         max_plan_age=values['max_plan_age'],
         planning_delay=values['planning_delay'],
         deadline=values['planner.deadline'] or None,
         max_defect=values['max_plan_defect'] or float('inf'),
-        reached_distance=reached,
-        released_distance=RELEASE * reached,
         stall_time=values['planner.stall_time'],
         stop_decay=values['command.stop_decay'],
         dry_run=values['dry_run'],
         seed=values['seed'],
     )
-    image = manifest.image
-
-    def preprocess(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return to_model_input(picture, image.height, image.width, image.fit)
-
-    controller = Controller(
-        model, planner, preprocess, space, build_limits(values, space), config
+    limits = build_limits(values, manifest.action_space)
+    controller = build_controller(
+        model, manifest, planner, limits, config, values['goal_tolerance']
     )
     return Assembly(controller, model, manifest, planner, controller.prepare())
 
