@@ -25,23 +25,15 @@ from grasp_ros.core.controller import PlanReport
 from grasp_ros.core.types import Command, State
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
-from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.msg import ActionPlan
 from grasp_ros.nodes.assembly import Assembly, assemble
 from grasp_ros.nodes.messages import CommandEncoder, image_decoder, image_message, stamp_ns
 from grasp_ros.nodes.parameters import ParameterError, declare, read, refuse_unknown
 from grasp_ros.nodes.planning_thread import PlanningThread
-from grasp_ros.nodes.qos import (
-    command_qos,
-    goal_image_qos,
-    image_qos,
-    imagined_qos,
-    overridable,
-    plan_qos,
-    status_qos,
-)
 from grasp_ros.nodes.reports import Statistics, film_strip, plan_message, status_message
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.ticks import TickMonitor
+from grasp_ros.nodes.topics import Topics, make_topics
 
 ACKNOWLEDGE_S = 0.2
 THROTTLE_S = 5.0
@@ -83,7 +75,7 @@ class PlannerNode(LifecycleNode):
         self._configured = False
         self._active = False
         self._timer: Any = None
-        self._entities: list[Any] = []
+        self._topics: Topics | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     # Lifecycle. rclpy swallows exceptions in transitions, so each is caught and logged here.
@@ -107,7 +99,14 @@ class PlannerNode(LifecycleNode):
                 frame_id=values['command.frame_id'],
             )
             self._values, self._parts, self._encoder = values, parts, encoder
-            self._create_entities()
+            self._topics = make_topics(
+                self,
+                values,
+                encoder.message_type,
+                self._on_image,
+                self._on_goal,
+                self._on_enable,
+            )
             self._configured = True
         except (ParameterError, CheckpointError, ValueError) as error:
             self.get_logger().error(f'cannot configure: {error}')
@@ -181,49 +180,11 @@ class PlannerNode(LifecycleNode):
                 return loading.result()
         return None
 
-    def _create_entities(self) -> None:
-        values, options = self._values, {'qos_overriding_options': overridable()}
-        picture = {False: Image, True: CompressedImage}
-        self._command_publisher = self.create_lifecycle_publisher(
-            self._encoder.message_type, 'command', command_qos(), **options
-        )
-        self._plan_publisher = self.create_lifecycle_publisher(ActionPlan, '~/plan', plan_qos())
-        self._status_publisher = self.create_lifecycle_publisher(
-            PlanStatus, '~/status', status_qos()
-        )
-        self._imagined_publisher = self.create_lifecycle_publisher(
-            Image, '~/imagined', imagined_qos()
-        )
-        self._entities = [
-            self.create_subscription(
-                picture[values['image.compressed']],
-                'image',
-                self._on_image,
-                image_qos(),
-                **options,
-            ),
-            self.create_subscription(
-                picture[values['goal_image.compressed']],
-                'goal_image',
-                self._on_goal,
-                goal_image_qos(values['goal_image.durability']),
-                **options,
-            ),
-            self.create_service(SetBool, '~/enable', self._on_enable),
-        ]
-
     def _release(self) -> None:
         self._configured = False
-        for entity in self._entities:
-            if entity.__class__.__name__ == 'Service':
-                self.destroy_service(entity)
-            else:
-                self.destroy_subscription(entity)
-        self._entities = []
-        for name in ('_command', '_plan', '_status', '_imagined'):
-            publisher = self.__dict__.pop(f'{name}_publisher', None)
-            if publisher is not None:
-                self.destroy_lifecycle_publisher(publisher)
+        if self._topics is not None:
+            self._topics.destroy(self)
+        self._topics = None
         self._parts = None
 
     def _halt(self) -> None:
@@ -233,11 +194,12 @@ class PlannerNode(LifecycleNode):
         self._active = False
         self.destroy_timer(self._timer)
         assert self._parts is not None
+        assert self._topics is not None
         command = self._parts.controller.last_command()
         if command.action is not None and not self._values['dry_run']:
             self._send(command)
             timeout = Duration(nanoseconds=round(ACKNOWLEDGE_S * 1e9))
-            if not self._command_publisher.wait_for_all_acked(timeout):
+            if not self._topics.command.wait_for_all_acked(timeout):
                 self.get_logger().warning(
                     f'the stop on command was not acknowledged within {ACKNOWLEDGE_S} s'
                 )
@@ -298,8 +260,8 @@ class PlannerNode(LifecycleNode):
         )
 
     def _on_tick(self) -> None:
-        parts = self._parts
-        if not self._active or parts is None:
+        parts, topics = self._parts, self._topics
+        if not self._active or parts is None or topics is None:
             return
         now = self.get_clock().now()
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
@@ -318,7 +280,7 @@ class PlannerNode(LifecycleNode):
             jitter_s=jitter_s,
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
-        self._status_publisher.publish(
+        topics.status.publish(
             status_message(
                 header,
                 command,
@@ -329,18 +291,19 @@ class PlannerNode(LifecycleNode):
                 parts.model.device,
             )
         )
-        self._watched = self._imagined_publisher.get_subscription_count() > 0
+        self._watched = topics.imagined.get_subscription_count() > 0
         if made is not None and made is not self._shown:
             self._shown = made
             if made.message is not None:
-                self._plan_publisher.publish(made.message)
+                topics.plan.publish(made.message)
             if made.strip is not None:
-                self._imagined_publisher.publish(image_message(made.strip, now.to_msg(), 'camera'))
+                topics.imagined.publish(image_message(made.strip, now.to_msg(), 'camera'))
 
     def _send(self, command: Command) -> None:
         assert command.action is not None
+        assert self._topics is not None
         stamp = self.get_clock().now().to_msg()
-        self._command_publisher.publish(self._encoder.encode(command.action, stamp))
+        self._topics.command.publish(self._encoder.encode(command.action, stamp))
 
     def _log_state(self, command: Command) -> None:
         if command.state == self._state:

@@ -1,0 +1,75 @@
+"""Topics and services of the planner node, made at configure and destroyed at cleanup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
+
+from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.qos import (
+    command_qos,
+    goal_image_qos,
+    image_qos,
+    imagined_qos,
+    overridable,
+    plan_qos,
+    status_qos,
+)
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Publishers, and what must be destroyed beside them."""
+
+    command: Any
+    plan: Any
+    status: Any
+    imagined: Any
+    subscriptions: tuple[Any, ...]
+    enable: Any
+
+    def destroy(self, node: LifecycleNode) -> None:
+        """Take everything back from `node`, which made it."""
+        for publisher in (self.command, self.plan, self.status, self.imagined):
+            node.destroy_lifecycle_publisher(publisher)
+        for subscription in self.subscriptions:
+            node.destroy_subscription(subscription)
+        node.destroy_service(self.enable)
+
+
+def make_topics(
+    node: LifecycleNode,
+    values: dict[str, Any],
+    command_type: type[Any],
+    on_image: Callable[[Any], None],
+    on_goal: Callable[[Any], None],
+    on_enable: Callable[[SetBool.Request, SetBool.Response], SetBool.Response],
+) -> Topics:
+    """Make the interfaces that the parameter `values` ask for."""
+    options = {'qos_overriding_options': overridable()}
+
+    def picture(topic: str) -> type[Any]:
+        return CompressedImage if values[f'{topic}.compressed'] else Image
+
+    return Topics(
+        command=node.create_lifecycle_publisher(command_type, 'command', command_qos(), **options),
+        plan=node.create_lifecycle_publisher(ActionPlan, '~/plan', plan_qos()),
+        status=node.create_lifecycle_publisher(PlanStatus, '~/status', status_qos()),
+        imagined=node.create_lifecycle_publisher(Image, '~/imagined', imagined_qos()),
+        subscriptions=(
+            node.create_subscription(picture('image'), 'image', on_image, image_qos(), **options),
+            node.create_subscription(
+                picture('goal_image'),
+                'goal_image',
+                on_goal,
+                goal_image_qos(values['goal_image.durability']),
+                **options,
+            ),
+        ),
+        enable=node.create_service(SetBool, '~/enable', on_enable),
+    )
