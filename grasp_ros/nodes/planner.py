@@ -74,6 +74,7 @@ class PlannerNode(LifecycleNode):
         self._parts: Assembly | None = None
         self._configured = False
         self._active = False
+        self._activation = 0
         self._timer: Any = None
         self._topics: Topics | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
@@ -128,6 +129,7 @@ class PlannerNode(LifecycleNode):
         assert self._parts is not None
         result = super().on_activate(state)
         self._parts.controller.reset()
+        self._activation += 1
         self._made: _Made | None = None
         self._shown: _Made | None = None
         self._clamped = 0
@@ -338,9 +340,12 @@ class PlannerNode(LifecycleNode):
         parts = self._parts
         if not self._active or parts is None:
             return
+        activation = self._activation
         report = parts.controller.plan(self.get_clock().now().nanoseconds)
         if report.plan is not None and not report.accepted:
             return
+        if report.state is State.STALE_IMAGE:
+            self._warn('picture', f'image cannot be used: {report.reason}')
         plans = self._made.plans if self._made else 0
         message = strip = None
         if report.plan is not None:
@@ -352,7 +357,8 @@ class PlannerNode(LifecycleNode):
                 pictures = parts.controller.pictures()
                 if pictures is not None:
                     strip = film_strip(report, parts.model, parts.manifest, *pictures)
-        self._made = _Made(report, plans, message, strip)
+        if activation == self._activation:
+            self._made = _Made(report, plans, message, strip)
 
 
 def main(arguments: list[str] | None = None) -> int:
