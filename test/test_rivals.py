@@ -446,3 +446,23 @@ def test_latco_drives_the_defect_to_zero(path_weight):
 def test_latco_refuses_latents_that_are_too_large():
     with pytest.raises(ValueError, match='LatCo'):
         build('latco', SmoothModelWithHead(1, (196, 8), 2))
+
+
+def test_the_node_builds_them_all_from_its_parameters():
+    parameters = pytest.importorskip('grasp_ros.nodes.parameters')
+    assembly = pytest.importorskip('grasp_ros.nodes.assembly')
+    table = [*parameters.PARAMETERS, *parameters.RIVAL_PARAMETERS]
+    values = {row.name: row.default for row in table}
+    assert len(values) == len(table)
+    for name, entry in PLANNERS.items():
+        chosen = {**values, 'planner.name': name}
+        planner = assembly.build_planner(chosen, LinearModelWithHead())
+        assert isinstance(planner, entry.planner)
+        assert planner.config == entry.config()
+        with pytest.raises(parameters.ParameterError, match=f"'{name}.goal_distance'"):
+            assembly.build_planner(
+                {**chosen, f'{name}.goal_distance': 'time_to_reach'}, LinearModel()
+            )
+    chosen = {**values, 'planner.name': 'latco'}
+    with pytest.raises(parameters.ParameterError, match=r"'planner\.name'.*LatCo"):
+        assembly.build_planner(chosen, SmoothModelWithHead(1, (196, 8), 2))
