@@ -114,6 +114,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         done = 0
         optimiser = self._optimiser(states, actions)
         self._observe(done, states, actions)
+        rolled: Tensor | None = None
         while done < config.iterations and not clock.passed():
             fraction = (done % phase) / phase
             found = lifted_gradients(
@@ -132,12 +133,14 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             self._add_noise(states, noise, generator)
             actions.clamp_(problem.action_low, problem.action_high)
             done += 1
+            rolled = None
             if config.sync_every and done % config.sync_every == 0 and not clock.passed():
-                states, actions = self._sync(wide, states, actions, generator)
+                actions, rolled = self._sync(wide, states, actions, generator)
+                states = self._on_rollout(wide, rolled)
                 optimiser = self._optimiser(states, actions)
             self._observe(done, states, actions)
-        with torch.no_grad():
-            rolled = rollout(self.model, wide.context, wide.past_actions, actions)
+        if rolled is None:
+            rolled = self._rollout(wide, actions)
         shape = seeds.cost.shape
         judged = judge(
             self.distance,
@@ -161,16 +164,23 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
     def _sync(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Improve the serial rollout's cost; states follow the rollout."""
+        """Improve the serial rollout's cost; the new actions and their rollout."""
         if self.config.sync_kind == 'cem':
             actions = self._cem_rounds(problem, states, actions, generator)
         else:
             actions = self._gradient_steps(problem, actions)
-        with torch.no_grad():
-            states = rollout(self.model, problem.context, problem.past_actions, actions)
+        return actions, self._rollout(problem, actions)
+
+    def _on_rollout(self, problem: PlanProblem, rolled: Tensor) -> Tensor:
+        """Virtual states that follow a rollout."""
+        states = rolled.clone()
         if self.distance.kind == 'latent':
             states[:, -1] = problem.goal
-        return states, actions
+        return states
+
+    @torch.no_grad()
+    def _rollout(self, problem: PlanProblem, actions: Tensor) -> Tensor:
+        return rollout(self.model, problem.context, problem.past_actions, actions)
 
     def _gradient_steps(self, problem: PlanProblem, actions: Tensor) -> Tensor:
         """Adam steps on the serial rollout's cost."""
@@ -193,8 +203,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
     ) -> Tensor:
         """Cross-entropy rounds around the actions, wide where the states left the rollout."""
         config = self.config
-        with torch.no_grad():
-            rolled = rollout(self.model, problem.context, problem.past_actions, actions)
+        rolled = self._rollout(problem, actions)
         strayed = squared_error(states, rolled, len(self.model.latent_shape))
         deviation = (strayed + config.sync_variance).sqrt()[..., None].expand_as(actions)
         for _ in range(config.sync_rounds):
