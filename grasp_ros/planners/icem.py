@@ -28,7 +28,7 @@ from grasp_ros.planners.search import Deadline, SeededPlanner
 
 @dataclass(frozen=True)
 class IcemConfig(SamplingOptions):
-    """Hyper-parameters; defaults as in the paper's fixed setting (its table of parameters)."""
+    """Hyper-parameters; their defaults are iCEM's common ones, the paper tunes beta by task."""
 
     samples: int = changed(SamplingOptions, 'samples', 128)
     rounds: int = changed(SamplingOptions, 'rounds', 3)
