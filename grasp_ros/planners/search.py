@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from abc import ABC, abstractmethod
 from typing import Generic, TypeVar
@@ -11,10 +12,14 @@ from torch import Tensor
 
 from grasp_ros.core.objective import GoalDistance, goal_distance
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.core.world_model import WorldModel, rollout
 from grasp_ros.planners.candidates import Candidates, join, to_plan
 from grasp_ros.planners.proposals import action_choices
 from grasp_ros.planners.seeds import SeedOptions, make_seeds
+
+TIMED_ROLLOUTS = 5
+JUDGEMENT_ROLLOUTS = 2.0
+"""What the end of a solve takes, in rollouts of one candidate: there are some more of them."""
 
 Options = TypeVar('Options', bound=SeedOptions)
 
@@ -68,11 +73,21 @@ class SeededPlanner(ABC, Generic[Options]):
         self.config = config
         self.distance: GoalDistance = goal_distance(model, config.goal_distance)
         self._choices: Tensor | None = None
+        self._rollout_step_s = 0.0
 
     def prepare(self, problem: PlanProblem) -> None:
-        """Compute what does not change between solves: the greedy rollout's choices."""
+        """Compute the greedy rollout's choices, and time the rollout that ends every solve."""
         if self.config.seed_greedy:
             self._choices = action_choices(problem, self.config.greedy_choices)
+        actions = problem.stop_action.expand(problem.batch, problem.horizon, -1)
+        times = []
+        with torch.no_grad():
+            for _ in range(TIMED_ROLLOUTS):
+                began = time.perf_counter()
+                rolled = rollout(self.model, problem.context, problem.past_actions, actions)
+                self.distance(rolled, problem.goal[:, None]).sum().item()
+                times.append(time.perf_counter() - began)
+        self._rollout_step_s = statistics.median(times) / problem.horizon
 
     def plan(
         self,
@@ -89,7 +104,8 @@ class SeededPlanner(ABC, Generic[Options]):
         seeds = make_seeds(
             self.distance, problem, init, self.config, self._choices, generator
         )
-        clock = Deadline(began, deadline_s, reserve_s=time.perf_counter() - began)
+        reserve_s = JUDGEMENT_ROLLOUTS * self._rollout_step_s * problem.horizon
+        clock = Deadline(began, deadline_s, reserve_s)
         best = seeds.best(1)
         iterations = 0
         if not clock.passed():
