@@ -32,7 +32,7 @@ def test_linked_files_exist():
 
 def test_make_targets_exist():
     makefile = (ROOT / 'Makefile').read_text()
-    targets = set(re.findall(r'`?make ([a-z]+)', README))
+    targets = set(re.findall(r'(?:^|`)make ([a-z]+)', README, re.MULTILINE))
     assert {'demo', 'test', 'train'} <= targets
     for target in targets:
         assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
