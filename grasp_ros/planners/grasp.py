@@ -31,8 +31,8 @@ Observer = Callable[[int, Tensor, Tensor], None]
 class GraspConfig(SeedOptions):
     """Hyper-parameters. Rates and noise are in units of latents and of normalised actions."""
 
-    iterations: int = option(8, 'lifted iterations of a solve', 0, 100000)
-    candidates: int = option(4, 'candidates solved side by side', 1, 1024)
+    iterations: int = option(6, 'lifted iterations of a solve', 0, 100000)
+    candidates: int = option(3, 'candidates solved side by side', 1, 1024)
     state_rate: float = option(0.1, 'Adam learning rate of the virtual states', 0, 10)
     action_rate: float = option(0.05, 'Adam learning rate of the normalised actions', 0, 10)
     state_noise: float = option(
@@ -46,7 +46,7 @@ class GraspConfig(SeedOptions):
     stop_gradient: bool = option(
         True, 'cut the gradient into the states that are predicted from'
     )
-    sync_every: int = option(8, 'iterations between syncs; 0 for none', 0, 100000)
+    sync_every: int = option(6, 'iterations between syncs; 0 for none', 0, 100000)
     sync_kind: SyncKind = option(  # noqa: RUF009 - it makes a field
         'gradient',
         'gradient steps or cross-entropy rounds on the serial rollout',
@@ -64,7 +64,7 @@ class GraspConfig(SeedOptions):
         1e6,
     )
     seed_greedy: bool = changed(SeedOptions, 'seed_greedy', True)
-    proposals: int = changed(SeedOptions, 'proposals', 16)
+    proposals: int = changed(SeedOptions, 'proposals', 8)
     max_rows_per_call: int = option(
         0, 'chunk predictions to bound memory; 0 for one call', 0, 10**9
     )

@@ -24,7 +24,7 @@ class SeedOptions(DistanceOptions):
     )
     seed_warm_start: bool = option(True, 'start a candidate from the shifted previous plan')
     seed_greedy: bool = option(False, 'start a candidate from the greedy rollout')
-    greedy_choices: int = option(32, 'actions that the greedy rollout chooses among', 1, 100000)
+    greedy_choices: int = option(16, 'actions that the greedy rollout chooses among', 1, 100000)
     proposals: int = option(
         0, 'correlated random rollouts that seed candidates; 0 for none', 0, 100000
     )
