@@ -47,6 +47,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--episodes', type=int, default=10, help='of each cell')
     parser.add_argument('--seed', type=int, default=EVALUATION_SEED, help='of the first episode')
     parser.add_argument('--full', action='store_true', help='all planners, 60 episodes')
+    parser.add_argument(
+        '--replan-every', type=int, default=5, metavar='N', help='control periods between replans'
+    )
     parser.add_argument('--open-loop', action='store_true', help='also execute whole first plans')
     parser.add_argument('--workers', type=int, default=2, help='1 where times are to be quoted')
     parser.add_argument('--no-speed', action='store_true', help='leave out the iteration times')
@@ -58,9 +61,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         ]
     if options.full:
         options.episodes = max(options.episodes, 60)
-    for name in ('episodes', 'workers'):
+    for name in ('episodes', 'workers', 'replan_every'):
         if getattr(options, name) < 1:
-            parser.error(f'--{name} must be at least 1')
+            parser.error(f'--{name.replace("_", "-")} must be at least 1')
     if min(options.horizons) < 1:
         parser.error('--horizons must be at least 1')
     return options
@@ -69,7 +72,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def cells_of(options: argparse.Namespace) -> list[Cell]:
     """The table's cells; every planner gets the same episodes."""
     seeds = tuple(range(options.seed, options.seed + options.episodes))
-    loops = [1, OPEN_LOOP] if options.open_loop else [1]
+    loops = [options.replan_every, OPEN_LOOP] if options.open_loop else [options.replan_every]
     return [
         Cell(options.task, variant, horizon, seeds, replan_every)
         for replan_every, variant, horizon in product(loops, options.planners, options.horizons)
@@ -136,6 +139,7 @@ def write(
             'tuning_from': TUNING_SEED,
         },
         'budget_steps': 75,
+        'replan_every_steps': options.replan_every,
         'rows': rows,
         'paired': tests,
         'speed': list(speed),
