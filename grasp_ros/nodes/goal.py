@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
@@ -44,6 +45,27 @@ SLICE_S = 0.05
 """Longest wait in one go, in seconds: Ctrl-C is noticed after it."""
 
 
+class Interruption:
+    """SIGINT as a flag: an exception raised in the middle of rclpy may be swallowed there."""
+
+    def __init__(self) -> None:
+        """Take over the signal."""
+        self._seen = False
+        self._before = signal.signal(signal.SIGINT, self._remember)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self._seen = True
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt once the signal has come."""
+        if self._seen:
+            raise KeyboardInterrupt
+
+    def release(self) -> None:
+        """Give the signal back."""
+        signal.signal(signal.SIGINT, self._before)
+
+
 class GoalError(Exception):
     """The goal could not be published; the message says why and what to check."""
 
@@ -60,23 +82,27 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     options = _parse(given)
+    interruption = Interruption()
     try:
-        _run(options, given)
+        _run(options, given, interruption)
     except (GoalError, InvalidTopicNameException) as error:
         print(f'goal: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('goal: interrupted', file=sys.stderr)
         return INTERRUPTED
+    finally:
+        interruption.release()
     return 0
 
 
-def _run(options: argparse.Namespace, arguments: list[str]) -> None:
+def _run(
+    options: argparse.Namespace, arguments: list[str], interruption: Interruption
+) -> None:
     """Do what the options say, within one ROS context."""
     picture = read_picture(options.file) if options.file is not None else None
     if options.save is not None:
         _check_writable(options.save)
-    # Without handlers of its own ROS leaves Ctrl-C to Python, which raises KeyboardInterrupt.
     context = rclpy.Context()
     rclpy.init(args=arguments, context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -86,15 +112,12 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> None:
         publisher = node.create_publisher(
             _message_type(options.compressed), options.topic, goal_image_qos(options.durability)
         )
-        captured = _capture(node, executor, options) if picture is None else None
-        _await_subscriber(node, executor, publisher, options.timeout)
+        captured = _capture(node, executor, options, interruption) if picture is None else None
+        _await_subscriber(node, executor, publisher, options.timeout, interruption)
         message = _message(node, picture, options) if picture is not None else captured
-        subscribers = _publish(publisher, message, options.timeout)
+        subscribers = _publish(publisher, message, options.timeout, interruption)
         origin = options.file if picture is not None else 'the camera picture'
         print(f'Published {origin} on {publisher.topic_name} to {subscribers} subscriber(s).')
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not disturb the end
-        raise
     finally:
         rclpy.shutdown(context=context)
 
@@ -139,14 +162,19 @@ def _check_writable(path: Path) -> None:
         raise GoalError(f'{path}: the folder {path.parent} does not exist')
 
 
-def _capture(node: Node, executor: SingleThreadedExecutor, options: argparse.Namespace) -> Any:
+def _capture(
+    node: Node,
+    executor: SingleThreadedExecutor,
+    options: argparse.Namespace,
+    interruption: Interruption,
+) -> Any:
     """Wait for the next camera picture; pass it on as it is, so that nothing is lost."""
     received: list[Any] = []
     subscription = node.create_subscription(
         _message_type(options.compressed), options.image_topic, received.append, image_qos()
     )
     topic = subscription.topic_name
-    if not _spin_until(executor, lambda: bool(received), options.timeout):
+    if not _spin_until(executor, lambda: bool(received), options.timeout, interruption):
         raise GoalError(
             f'no picture on {topic} within {options.timeout:g} s. '
             + _explain(node.get_publishers_info_by_topic(topic), 'publishes', subscription.msg_type)
@@ -170,10 +198,17 @@ def _message(node: Node, picture: NDArray[np.uint8], options: argparse.Namespace
 
 
 def _await_subscriber(
-    node: Node, executor: SingleThreadedExecutor, publisher: Publisher[Any], timeout_s: float
+    node: Node,
+    executor: SingleThreadedExecutor,
+    publisher: Publisher[Any],
+    timeout_s: float,
+    interruption: Interruption,
 ) -> None:
     topic = publisher.topic_name
-    if not _spin_until(executor, lambda: publisher.get_subscription_count() > 0, timeout_s):
+    matched = _spin_until(
+        executor, lambda: publisher.get_subscription_count() > 0, timeout_s, interruption
+    )
+    if not matched:
         raise GoalError(
             f'nobody has subscribed to {topic} within {timeout_s:g} s. '
             + _explain(
@@ -182,12 +217,15 @@ def _await_subscriber(
         )
 
 
-def _publish(publisher: Publisher[Any], message: Any, timeout_s: float) -> int:
+def _publish(
+    publisher: Publisher[Any], message: Any, timeout_s: float, interruption: Interruption
+) -> int:
     """Publish, wait until every subscriber has the message, return how many there are."""
     subscribers = int(publisher.get_subscription_count())
     publisher.publish(message)
     deadline = time.monotonic() + timeout_s
     while not publisher.wait_for_all_acked(Duration(seconds=SLICE_S)):
+        interruption.check()
         if time.monotonic() > deadline:
             raise GoalError(
                 f'published on {publisher.topic_name}, but not every subscriber acknowledged '
@@ -218,11 +256,15 @@ def _explain(endpoints: list[Any], verb: str, message_type: Any) -> str:
 
 
 def _spin_until(
-    executor: SingleThreadedExecutor, done: Callable[[], bool], timeout_s: float
+    executor: SingleThreadedExecutor,
+    done: Callable[[], bool],
+    timeout_s: float,
+    interruption: Interruption,
 ) -> bool:
     """Spin until `done()`; False if that takes longer than `timeout_s` seconds."""
     deadline = time.monotonic() + timeout_s
     while not done():
+        interruption.check()
         if time.monotonic() > deadline:
             return False
         executor.spin_once(timeout_sec=SLICE_S)
