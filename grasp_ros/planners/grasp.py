@@ -14,10 +14,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import lifted_gradients, rollout_cost, squared_error
+from grasp_ros.core.objective import rollout_cost, squared_error
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import WorldModel, rollout
 from grasp_ros.planners.candidates import Candidates, expand, judge
+from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings
 from grasp_ros.planners.options import changed, option
 from grasp_ros.planners.sampling import draw, sample_costs, select
 from grasp_ros.planners.search import Deadline, SeededPlanner
@@ -90,6 +91,12 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         """
         super().__init__(model, config)
         self._observer = observer
+        self._settings = LiftedSettings(
+            config.state_rate,
+            config.action_rate,
+            config.stop_gradient,
+            config.max_rows_per_call or None,
+        )
 
     def _optimise(
         self,
@@ -108,58 +115,38 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         actions = seeds.actions.flatten(0, 1).clone()
         if self.distance.kind == 'latent':
             states[:, -1] = wide.goal
+        lifted = LiftedIteration(self.distance, wide, self._settings, states, actions)
         # Candidates that start from the same seed differ by their first noise (as in the paper).
-        self._add_noise(states, config.state_noise, generator)
+        lifted.add_noise(config.state_noise, generator)
         phase = config.sync_every or config.iterations
         done = 0
-        optimiser = self._optimiser(states, actions)
-        self._observe(done, states, actions)
+        self._observe(done, lifted)
         rolled: Tensor | None = None
         while done < config.iterations and not clock.passed():
             fraction = (done % phase) / phase
-            found = lifted_gradients(
-                self.distance,
-                wide,
-                states,
-                actions,
-                goal_weight=_between(config.goal_weight, config.goal_weight_end, fraction),
-                stop_gradient=config.stop_gradient,
-                max_rows=config.max_rows_per_call or None,
+            lifted.iterate(
+                _between(config.goal_weight, config.goal_weight_end, fraction),
+                _between(config.state_noise, config.state_noise_end, fraction),
+                generator,
             )
-            # The fused Adam reads gradients as if they had the strides of what they belong to.
-            states.grad, actions.grad = found.states.contiguous(), found.actions.contiguous()
-            optimiser.step()
-            noise = _between(config.state_noise, config.state_noise_end, fraction)
-            self._add_noise(states, noise, generator)
-            actions.clamp_(problem.action_low, problem.action_high)
             done += 1
             rolled = None
             if config.sync_every and done % config.sync_every == 0 and not clock.passed():
-                actions, rolled = self._sync(wide, states, actions, generator)
-                states = self._on_rollout(wide, rolled)
-                optimiser = self._optimiser(states, actions)
-            self._observe(done, states, actions)
+                actions, rolled = self._sync(wide, lifted.states, lifted.actions, generator)
+                lifted.restart(self._on_rollout(wide, rolled), actions)
+            self._observe(done, lifted)
         if rolled is None:
-            rolled = self._rollout(wide, actions)
+            rolled = self._rollout(wide, lifted.actions)
         shape = seeds.cost.shape
         judged = judge(
             self.distance,
             problem,
-            actions.unflatten(0, shape),
-            states.unflatten(0, shape),
+            lifted.actions.unflatten(0, shape),
+            lifted.states.unflatten(0, shape),
             rolled.unflatten(0, shape),
             config.path_weight,
         )
         return judged, done
-
-    def _optimiser(self, states: Tensor, actions: Tensor) -> torch.optim.Optimizer:
-        return torch.optim.Adam(
-            [
-                {'params': [states], 'lr': self.config.state_rate},
-                {'params': [actions], 'lr': self.config.action_rate},
-            ],
-            fused=True,
-        )
 
     def _sync(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator
@@ -216,19 +203,9 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             actions, deviation = elites.mean, elites.deviation
         return actions
 
-    def _observe(self, done: int, states: Tensor, actions: Tensor) -> None:
+    def _observe(self, done: int, lifted: LiftedIteration) -> None:
         if self._observer is not None:
-            self._observer(done, states.clone(), actions.clone())
-
-    @staticmethod
-    def _add_noise(states: Tensor, sigma: float, generator: torch.Generator) -> None:
-        if sigma == 0.0 or states.shape[1] < 2:
-            return
-        free = states[:, :-1]
-        noise = torch.randn(
-            free.shape, generator=generator, device=free.device, dtype=free.dtype
-        )
-        free.add_(noise, alpha=sigma)
+            self._observer(done, lifted.states.clone(), lifted.actions.clone())
 
 
 def _between(start: float, end: float, fraction: float) -> float:
