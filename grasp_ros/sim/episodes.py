@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.sim.motion import sample_free
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
 
 SHORTEST_PATH_PX = 40.0
 LONGEST_PATH_PX = 80.0
@@ -34,7 +34,7 @@ class Episode:
     through_door: bool
 
 
-def make_episode(world: TwoRooms, seed: int) -> Episode:
+def make_episode(world: WalledWorld, seed: int) -> Episode:
     """Draw an episode: even seeds lead to the other room, odd ones stay in the same.
 
     Paths to the other room are 40 to 80 px long around the walls, those within a room at least
@@ -57,7 +57,10 @@ def make_episode(world: TwoRooms, seed: int) -> Episode:
 
 
 def path_lengths(
-    world: TwoRooms, goals: NDArray[np.float64], starts: NDArray[np.float64]
+    world: WalledWorld,
+    goals: NDArray[np.float64],
+    starts: NDArray[np.float64],
+    norm: float = 2.0,
 ) -> NDArray[np.float64]:
     """Shortest collision-free path lengths in px.
 
@@ -65,21 +68,24 @@ def path_lengths(
         world: the task.
         goals: (N, 2) in px.
         starts: (N, 2) in px.
+        norm: 2 for Euclidean length; infinity for that of the faster coordinate, which decides
+            how long a robot with limited velocity components takes.
 
     Returns:
         (N,) lengths: straight where the line is free, else along a 1 px grid of 16 headings.
     """
-    graph, index = _grid(world)
+    graph, index = _grid(world, norm)
     nodes, inverse = np.unique(_cell(world, goals, index), return_inverse=True)
     along_grid = dijkstra(graph, indices=nodes)[inverse, _cell(world, starts, index)]
     fractions = np.linspace(0.0, 1.0, 129)[:, None, None]
     line = starts[None] * (1 - fractions) + goals[None] * fractions
     clear = world.is_free(line).all(axis=0)
-    return np.where(clear, np.linalg.norm(goals - starts, axis=-1), along_grid)
+    straight = np.linalg.norm(goals - starts, ord=norm, axis=-1)
+    return np.where(clear, straight, along_grid)
 
 
 def _cell(
-    world: TwoRooms, pixels: NDArray[np.float64], index: NDArray[np.int64]
+    world: WalledWorld, pixels: NDArray[np.float64], index: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Nearest free grid node of each position (N, 2)."""
     free = np.argwhere(index >= 0)
@@ -89,7 +95,7 @@ def _cell(
 
 
 @lru_cache(maxsize=8)
-def _grid(world: TwoRooms) -> tuple[coo_matrix, NDArray[np.int64]]:
+def _grid(world: WalledWorld, norm: float) -> tuple[coo_matrix, NDArray[np.int64]]:
     """Graph over the free integer positions, each joined to its neighbours in 16 headings."""
     cells = np.stack(np.meshgrid(*[np.arange(world.size + 1)] * 2, indexing='ij'), axis=-1)
     free = world.is_free(cells.astype(np.float64))
@@ -105,7 +111,7 @@ def _grid(world: TwoRooms) -> tuple[coo_matrix, NDArray[np.int64]]:
         connected = free[end[:, 0], end[:, 1]] & world.is_free((begin + end) / 2)
         rows.append(index[begin[connected, 0], begin[connected, 1]])
         columns.append(index[end[connected, 0], end[connected, 1]])
-        weights.append(np.full(connected.sum(), np.hypot(*move)))
+        weights.append(np.full(connected.sum(), np.linalg.norm(move, ord=norm)))
     row, column = np.concatenate(rows), np.concatenate(columns)
     weight = np.concatenate(weights)
     count = int(free.sum())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,12 @@ class MotionData:
     Attributes:
         positions: (E, L + 1, 2) in metres, before each action and after the last.
         actions: (E, L, 2) commanded velocities in m/s.
+        layouts: how many worlds the episodes are of, each with equally many in a row.
     """
 
     positions: NDArray[np.float64]
     actions: NDArray[np.float64]
+    layouts: int = 1
 
 
 def correlated_velocities(
@@ -44,7 +48,7 @@ def correlated_velocities(
     return np.clip(noisy, -max_speed, max_speed)
 
 
-def sample_free(world: TwoRooms, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def sample_free(world: WalledWorld, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Uniform free positions (count, 2) in px."""
     free = np.empty((0, 2))
     while len(free) < count:
@@ -54,7 +58,11 @@ def sample_free(world: TwoRooms, count: int, rng: np.random.Generator) -> NDArra
 
 
 def collect(
-    world: TwoRooms, episodes: int, length: int, seed: int, near_door: float = 0.25
+    world: WalledWorld,
+    episodes: int,
+    length: int,
+    seed: int | Sequence[int],
+    near_door: float = 0.25,
 ) -> MotionData:
     """Record random motion.
 
@@ -63,14 +71,14 @@ def collect(
         episodes: number of episodes E.
         length: actions per episode L.
         seed: of all randomness.
-        near_door: fraction of episodes that start within 8 px of the door.
+        near_door: fraction of episodes that start within 8 px of a door.
     """
     rng = np.random.default_rng(seed)
     start = sample_free(world, episodes, rng)
-    door = np.array([world.size / 2, world.door_centre])
+    doors = world.doors
     for index in range(round(near_door * episodes)):
         while True:
-            candidate = door + rng.uniform(-8.0, 8.0, 2)
+            candidate = doors[index % len(doors)] + rng.uniform(-8.0, 8.0, 2)
             if world.is_free(candidate):
                 start[index] = candidate
                 break
@@ -82,3 +90,18 @@ def collect(
         )
     order = rng.permutation(episodes)
     return MotionData(np.stack(positions, axis=1)[order], actions[order])
+
+
+def collect_layouts(
+    worlds: Sequence[WalledWorld], episodes_each: int, length: int, seed: int, near_door: float
+) -> MotionData:
+    """Record random motion in each of several worlds; see `collect`."""
+    parts = [
+        collect(world, episodes_each, length, [seed, index], near_door)
+        for index, world in enumerate(tqdm(worlds, desc='motion', unit='layout'))
+    ]
+    return MotionData(
+        np.concatenate([part.positions for part in parts]),
+        np.concatenate([part.actions for part in parts]),
+        layouts=len(worlds),
+    )
