@@ -55,9 +55,10 @@ $(VENV_PYTHON):
 	@echo 'Setting up .venv; the first time takes some minutes.'
 	@$(PYTHON) -m venv --clear .venv
 
-.venv/.requirements: requirements.txt | $(VENV_PYTHON)
+.venv/.requirements: requirements.txt requirements-no-deps.txt | $(VENV_PYTHON)
 	@echo 'Installing Python and ROS packages ...'
 	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps -r requirements-no-deps.txt
 	@touch $@
 
 # launch/ and config/ are here because even an editable install copies them to share/.

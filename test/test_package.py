@@ -59,7 +59,8 @@ def test_pip_and_package_xml_have_one_version():
 
 def test_requirements_install_what_the_package_asks_for():
     requirement = pytest.importorskip('packaging.requirements').Requirement
-    lines = [line.split('#')[0].strip() for line in (ROOT / 'requirements.txt').open()]
+    files = ROOT.glob('requirements*.txt')
+    lines = [line.split('#')[0].strip() for file in files for line in file.open()]
     pins = {}
     for pin in map(requirement, filter(None, lines)):
         pins.setdefault(pin.name, []).append(next(iter(pin.specifier)).version)

@@ -1,0 +1,1 @@
+"""Planners inside other people's libraries; none of these libraries is needed to import this."""
