@@ -8,14 +8,13 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim import motion
 from grasp_ros.sim.two_rooms import TwoRooms
 from grasp_ros.training import command
-from grasp_ros.training.command import TrainConfig, main, train
+from grasp_ros.training.command import main, train
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, apply_probe, fit_probe, measure
 from grasp_ros.training.losses import (
@@ -25,7 +24,8 @@ from grasp_ros.training.losses import (
     variance_hinge,
 )
 from grasp_ros.training.reach import reach_loss, sample_pairs
-from grasp_ros.training.world_model import WorldModelWeights, world_model_loss
+from grasp_ros.training.recipes import RECIPES, TrainConfig
+from grasp_ros.training.world_model import WorldModelWeights, inverse_heads, world_model_loss
 
 TINY = TrainConfig(
     episodes=8,
@@ -48,10 +48,11 @@ def arguments(folder, config=TINY, *more):
 def few_held_out(monkeypatch):
     """Measure the gates on few episodes."""
 
-    def collect(world, episodes, length, seed):
-        return motion.collect(world, min(episodes, 8), length, seed)
+    def record(config, layouts, episodes, *rest):
+        return original(config, min(layouts, 2), min(episodes, 8), *rest)
 
-    monkeypatch.setattr(command, 'collect', collect)
+    original = command.record
+    monkeypatch.setattr(command, 'record', record)
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_the_dual_weight_rises_while_the_constraint_is_violated(scale):
 
 def make_dataset(episodes=6, length=30, seed=0):
     world = TwoRooms()
-    return MotionDataset(world, motion.collect(world, episodes, length, seed), 0.5)
+    return MotionDataset([world], motion.collect(world, episodes, length, seed), 0.5)
 
 
 def test_the_dataset_pairs_pictures_positions_and_actions():
@@ -139,7 +140,7 @@ def test_the_dataset_pairs_pictures_positions_and_actions():
     assert images.shape == (2, 3, 3, 64, 64)
     assert 0 <= images.min() <= images.max() <= 1
     here = dataset.motion.positions[3, 5]
-    expected = torch.from_numpy(dataset.world.render(here[None])[0]).permute(2, 0, 1) / 255
+    expected = torch.from_numpy(dataset.worlds[0].render(here[None])[0]).permute(2, 0, 1) / 255
     assert torch.equal(images[1, 1], expected)
     assert dataset.pixels(np.array([3]), np.array([5]))[0] == pytest.approx(here / 0.05)
     actions = dataset.actions(np.array([2, 4]), np.array([0, 7]), 3)
@@ -150,17 +151,47 @@ def test_the_dataset_pairs_pictures_positions_and_actions():
 def test_the_world_model_loss_is_the_weighted_sum_of_its_terms():
     torch.manual_seed(0)
     model = CompactModel(CompactConfig())
-    inverse = nn.Linear(64, 2)
-    chosen = WorldModelWeights(0.5, 2.0, 3.0, 5.0, 7.0)
+    chosen = WorldModelWeights(0.5, 2.0, 3.0, 5.0, 7.0, 11.0, 13.0)
+    inverse = inverse_heads(model, chosen)
     terms = world_model_loss(model, inverse, make_dataset(), 4, chosen, np.random.default_rng(1))
     expected = (
         terms['rollout'] + 0.5 * terms['one_step'] + 2 * terms['variance']
         + 3 * terms['covariance'] + 5 * terms['smoothness'] + 7 * terms['inverse_dynamics']
+        + 11 * terms['displacement'] + 13 * terms['reconstruction']
     )  # fmt: skip
     assert terms['total'].item() == pytest.approx(expected.item())
     terms['total'].backward()
-    for trained in (model.encoder, model.predictor, inverse):
+    for trained in (model.encoder, model.predictor, model.decoder, *inverse):
         assert all(parameter.grad.abs().sum() > 0 for parameter in trained.parameters())
+
+
+def test_each_picture_is_of_its_own_world():
+    worlds = [TwoRooms(door_centre=20.0), TwoRooms(door_centre=40.0)]
+    data = motion.collect_layouts(worlds, 3, 10, 0, 0.5)
+    dataset = MotionDataset(worlds, data, 0.5)
+    assert (dataset.episodes, dataset.episodes_each) == (6, 3)
+    images = dataset.images(np.array([2, 3]), np.array([4, 4]))
+    for image, world, episode in zip(images, worlds, (2, 3), strict=True):
+        expected = world.render(data.positions[episode, 4][None])[0]
+        assert torch.equal(image, torch.from_numpy(expected).permute(2, 0, 1) / 255)
+        assert world.is_free(data.positions[episode] / 0.05).all()
+
+
+def test_random_pairs_of_the_head_are_of_one_world():
+    """Latents of two worlds so far apart that a mixed pair would need no more separation."""
+
+    class Recorder(CompactModel):
+        def time_to_reach(self, latents, goal):
+            pairs.append((latents, goal))
+            return super().time_to_reach(latents, goal)
+
+    pairs = []
+    latents = torch.cat([torch.zeros(3, 11, 32), torch.ones(3, 11, 32)])
+    model = Recorder(CompactConfig())
+    reach_loss(model, torch.zeros(()), latents, 64, np.random.default_rng(0), layouts=2)
+    for source, target in pairs:
+        assert torch.equal(source, target)
+    assert {float(source.mean()) for source in pairs[1][0]} == {0.0, 1.0}
 
 
 # Gates.
@@ -185,8 +216,8 @@ def test_gates_name_what_is_missed():
 def test_the_committed_model_meets_its_gates_on_fresh_motion():
     model, manifest = load_model(find_model('two_room'))
     world, std = TwoRooms(), manifest.action.std[0]
-    fit = MotionDataset(world, motion.collect(world, 50, 50, 9001), std)
-    held_out = MotionDataset(world, motion.collect(world, 50, 50, 9002), std)
+    fit = MotionDataset([world], motion.collect(world, 50, 50, 9001), std)
+    held_out = MotionDataset([world], motion.collect(world, 50, 50, 9002), std)
     assert measure(model, fit, held_out, seed=9003).failures() == []
 
 
@@ -206,6 +237,23 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, few_held_out, capsys):
     )
     assert manifest.calibration.one_step_latent > 0
     assert model.mean_image.std() > 0, 'centred by the training pictures'
+
+
+@pytest.mark.parametrize('task', ['two_room_drawn_door', 'maze'])
+def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, few_held_out):
+    tiny = replace(
+        RECIPES[task], layouts=2, **{
+            name: getattr(TINY, name)
+            for name in ('episodes', 'length', 'iterations', 'reach_iterations', 'batch')
+        }
+    )  # fmt: skip
+    tiny = replace(tiny, decoder_iterations=2, reach_batch=16)
+    options = [value for value in arguments(tmp_path, tiny) if not value.startswith('--task')]
+    assert main([f'--task={task}', *options]) == 1
+    model, manifest = load_model(tmp_path / 'model')
+    assert manifest.training['task'] == task
+    assert manifest.training['config']['layouts'] == 2
+    assert model.latent_shape == (RECIPES[task].latent_dim,)
 
 
 def test_a_finished_run_is_not_repeated(tmp_path, no_gates, monkeypatch):

@@ -23,6 +23,8 @@ class CompactConfig:
         channels: of the encoder's first layers; the last have twice as many.
         reach_groups: maxima averaged by the time-to-reach head.
         reach_group_size: components in each maximum.
+        reach_hidden: width of that head.
+        encoder_hidden: width of the encoder's last hidden layer.
     """
 
     image_size: int = 64
@@ -32,6 +34,8 @@ class CompactConfig:
     channels: int = 16
     reach_groups: int = 8
     reach_group_size: int = 16
+    reach_hidden: int = 256
+    encoder_hidden: int = 128
 
 
 class CompactModel(nn.Module):
@@ -62,9 +66,9 @@ class CompactModel(nn.Module):
             nn.Conv2d(wide, wide, 4, stride=2, padding=1),
             nn.SiLU(),
             nn.Flatten(),
-            nn.Linear(wide * side * side, 128),
+            nn.Linear(wide * side * side, config.encoder_hidden),
             nn.SiLU(),
-            nn.Linear(128, config.latent_dim),
+            nn.Linear(config.encoder_hidden, config.latent_dim),
         )
         # channels_last: twice as fast on a CPU.
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -80,11 +84,11 @@ class CompactModel(nn.Module):
         )
         embedding = config.reach_groups * config.reach_group_size
         self.reach_embedding = nn.Sequential(
-            nn.Linear(config.latent_dim, 256),
+            nn.Linear(config.latent_dim, config.reach_hidden),
             nn.SiLU(),
-            nn.Linear(256, 256),
+            nn.Linear(config.reach_hidden, config.reach_hidden),
             nn.SiLU(),
-            nn.Linear(256, embedding),
+            nn.Linear(config.reach_hidden, embedding),
         )
         self.decoder = nn.Sequential(
             nn.Linear(config.latent_dim, 256),

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +17,23 @@ from torch import Tensor, nn
 
 from grasp_ros.models.checkpoint import Calibration, Manifest, save_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
-from grasp_ros.sim.motion import collect
-from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.sim.motion import collect, collect_layouts
+from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, encode_all, measure
 from grasp_ros.training.loop import run_phase
 from grasp_ros.training.reach import reach_loss
-from grasp_ros.training.world_model import WorldModelWeights, world_model_loss
+from grasp_ros.training.recipes import RECIPES, TrainConfig
+from grasp_ros.training.world_model import (
+    WorldModelWeights,
+    inverse_heads,
+    reconstruction_error,
+    world_model_loss,
+)
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Sizes of a training run; the defaults reproduce the model that comes with the package."""
-
-    seed: int = 0
-    episodes: int = 4000
-    length: int = 60
-    iterations: int = 8000
-    reach_iterations: int = 15000
-    decoder_iterations: int = 3000
-    batch: int = 64
-    reach_batch: int = 512
+HELD_OUT_LAYOUTS = 50
+LAYOUT_STREAM = 7
+"""Tells the randomness of the worlds from that of the motion."""
 
 
 def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibration, float]:
@@ -51,22 +47,35 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         KeyboardInterrupt: on Ctrl-C, after progress has been saved.
     """
     check_settings(config, work)
-    world = TwoRooms()
-    motion = collect(world, config.episodes, config.length, config.seed)
-    action_std = float(motion.actions.std())
-    dataset = MotionDataset(world, motion, action_std)
+    dataset = record(config, config.layouts, config.episodes, config.length, config.seed)
     torch.manual_seed(config.seed)
-    model = CompactModel(CompactConfig())
-    inverse = nn.Linear(2 * model.config.latent_dim, model.action_dim)
+    architecture = CompactConfig(
+        latent_dim=config.latent_dim,
+        hidden=config.hidden,
+        channels=config.channels,
+        encoder_hidden=config.encoder_hidden,
+        reach_hidden=config.reach_hidden,
+    )
+    model = CompactModel(architecture)
+    weights = WorldModelWeights(
+        smoothness=config.smoothness,
+        inverse_dynamics=config.inverse_dynamics,
+        displacement=config.displacement,
+        reconstruction=config.reconstruction,
+    )
+    inverse = inverse_heads(model, weights)
     every = max(1, config.episodes // 2000)
     steps = np.random.default_rng(config.seed).integers(0, config.length, config.episodes // every)
     model.fit_images(dataset.images(np.arange(config.episodes)[::every][: len(steps)], steps))
+    trained = [model.encoder, model.predictor, inverse]
+    if weights.reconstruction:
+        trained.append(model.decoder)
 
     run_phase(
         'world_model',
-        nn.ModuleList([model.encoder, model.predictor, inverse]),
+        nn.ModuleList(trained),
         lambda rng: world_model_loss(
-            model, inverse, dataset, config.batch, WorldModelWeights(), rng
+            model, inverse, dataset, config.batch, weights, rng
         ),
         config.iterations,
         learning_rate=1e-3,
@@ -80,7 +89,13 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         'time_to_reach',
         nn.ModuleList([model.reach_embedding, log_weight]),
         lambda rng: reach_loss(
-            model, log_weight['log_weight'], latents, config.reach_batch, rng
+            model,
+            log_weight['log_weight'],
+            latents,
+            config.reach_batch,
+            rng,
+            config.layouts,
+            config.reach_farthest,
         ),
         config.reach_iterations,
         learning_rate=1e-3,
@@ -97,10 +112,39 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         folder=work,
     )
     print('measuring the gates ...', flush=True)
-    fit = MotionDataset(world, collect(world, 200, 50, config.seed + 1), action_std)
-    held_out = MotionDataset(world, collect(world, 300, 50, config.seed + 2), action_std)
+    few = min(HELD_OUT_LAYOUTS, config.layouts)
+    fit = record(config, few, 200, 50, config.seed + 1, dataset.action_std)
+    held_out = record(config, few, 300, 50, config.seed + 2, dataset.action_std)
     gates = measure(model, fit, held_out, config.seed)
-    return model, gates, calibrate(model, latents, dataset), action_std
+    return model, gates, calibrate(model, latents, dataset), dataset.action_std
+
+
+def record(
+    config: TrainConfig,
+    layouts: int,
+    episodes: int,
+    length: int,
+    seed: int,
+    action_std: float | None = None,
+) -> MotionDataset:
+    """Random motion in worlds drawn for this seed.
+
+    Args:
+        config: of the task.
+        layouts: worlds to draw.
+        episodes: of all worlds together.
+        length: actions of an episode.
+        seed: of all randomness.
+        action_std: actions are divided by it, m/s; None for their own standard deviation.
+    """
+    task = TASKS[config.task]
+    rng = np.random.default_rng([seed, LAYOUT_STREAM])
+    worlds = [task.draw(rng) for _ in range(layouts)]
+    if layouts == 1:
+        motion = collect(worlds[0], episodes, length, seed)
+    else:
+        motion = collect_layouts(worlds, episodes // layouts, length, seed, config.near_door)
+    return MotionDataset(worlds, motion, action_std or float(motion.actions.std()))
 
 
 def check_settings(config: TrainConfig, work: Path) -> None:
@@ -133,19 +177,18 @@ def decoder_loss(
     batch: int,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
-    """Reconstruction error, weighted towards the few pixels that differ from the mean picture."""
+    """Reconstruction error on random frames."""
     episode = rng.integers(0, dataset.episodes, batch)
     step = rng.integers(0, dataset.length + 1, batch)
     images = dataset.images(episode, step)
-    error = (model.decode(latents[episode, step]) - images).square()
-    emphasis = 1.0 + 20.0 * (images - model.mean_image).abs().amax(dim=1, keepdim=True)
-    return {'total': 100.0 * (emphasis * error).mean()}
+    return {'total': reconstruction_error(model, latents[episode, step], images)}
 
 
 @torch.no_grad()
 def calibrate(model: CompactModel, latents: Tensor, dataset: MotionDataset) -> Calibration:
     """Median goal distances between consecutive frames in which the robot was told to move."""
-    moving = torch.from_numpy(np.abs(dataset.motion.actions).max(axis=-1) > 0.5).flatten()
+    fastest = np.abs(dataset.motion.actions).max(axis=-1)
+    moving = torch.from_numpy(fastest > 0.5 * dataset.worlds[0].max_speed).flatten()
     before, after = latents[:, :-1].flatten(0, 1)[moving], latents[:, 1:].flatten(0, 1)[moving]
     chosen = slice(0, 20000)
     before, after = before[chosen], after[chosen]
@@ -161,10 +204,11 @@ def write(
     gates: Gates,
     calibration: Calibration,
     action_std: float,
+    task: Task,
     provenance: dict[str, object],
 ) -> Manifest:
     """Write weights and manifest of a trained model."""
-    world = TwoRooms()
+    world = task.draw(np.random.default_rng(0))
     limit = world.max_speed
     size = model.config.image_size
     return save_model(
@@ -183,13 +227,12 @@ def write(
             'std': [action_std, action_std],
         },
         calibration=calibration,
-        training={'task': 'two_rooms', 'gates': asdict(gates), **provenance},
+        training={'task': task.name, 'gates': asdict(gates), **provenance},
     )
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Command-line arguments; the defaults are those of TrainConfig."""
-    default = TrainConfig()
+    """Command-line arguments; settings that are not given are those of the task's recipe."""
     parser = argparse.ArgumentParser(
         prog='train', description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -201,16 +244,27 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--threads', type=int, default=1, help='CPU threads; other than 1 changes the last digits'
     )
-    for name, value in asdict(default).items():
-        parser.add_argument(f'--{name.replace("_", "-")}', type=int, default=value)
+    parser.add_argument('--task', choices=list(RECIPES), default=TrainConfig.task)
+    for name in settings():
+        chosen = ', '.join(f'{task}: {getattr(RECIPES[task], name)}' for task in RECIPES)
+        kind = type(getattr(TrainConfig, name))
+        parser.add_argument(
+            f'--{name.replace("_", "-")}', type=kind, default=argparse.SUPPRESS, help=chosen
+        )
     return parser.parse_args(arguments)
+
+
+def settings() -> list[str]:
+    """Names of the settings of a run, besides its task."""
+    return [field.name for field in fields(TrainConfig) if field.name != 'task']
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, report the gates, write the model; exit status 1 if a gate is missed."""
     parsed = parse(arguments)
     torch.set_num_threads(parsed.threads)
-    config = TrainConfig(**{name: getattr(parsed, name) for name in asdict(TrainConfig())})
+    given = {name: getattr(parsed, name) for name in settings() if hasattr(parsed, name)}
+    config = replace(RECIPES[parsed.task], **given)
     if parsed.restart:
         shutil.rmtree(parsed.work, ignore_errors=True)
     parsed.work.mkdir(parents=True, exist_ok=True)
@@ -233,7 +287,9 @@ def main(arguments: list[str] | None = None) -> int:
             'numpy': np.__version__,
         },
     }
-    write(parsed.output, model, gates, calibration, action_std, provenance)
+    write(
+        parsed.output, model, gates, calibration, action_std, TASKS[config.task], provenance
+    )
     for name, value in {**asdict(gates), **calibration.model_dump()}.items():
         print(f'{name:24} {value:.3f}')
     print(f'wrote {parsed.output} after {provenance["minutes"]} minutes')

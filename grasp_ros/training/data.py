@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.sim.motion import MotionData
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld, paint_robots
 
 
 class MotionDataset:
     """Random motion in a simulated task; pictures are rendered on demand (all: gigabytes)."""
 
-    def __init__(self, world: TwoRooms, motion: MotionData, action_std: float) -> None:
+    def __init__(
+        self, worlds: Sequence[WalledWorld], motion: MotionData, action_std: float
+    ) -> None:
         """Wrap recorded motion.
 
         Args:
-            world: the task, which renders.
+            worlds: one for each of the motion's layouts.
             motion: positions and actions.
             action_std: actions are divided by it, m/s.
         """
-        self.world = world
+        self.worlds = tuple(worlds)
         self.motion = motion
         self.action_std = action_std
+        self._backgrounds = np.stack([world.background() for world in self.worlds])
 
     @property
     def episodes(self) -> int:
@@ -36,10 +41,16 @@ class MotionDataset:
         """Actions in each episode L."""
         return self.motion.actions.shape[1]
 
+    @property
+    def episodes_each(self) -> int:
+        """Episodes in a row that are of the same world."""
+        return self.episodes // len(self.worlds)
+
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S."""
         positions = self.motion.positions[episodes, steps]
-        pictures = self.world.render(positions.reshape(-1, 2))
+        pictures = self._backgrounds[(episodes // self.episodes_each).reshape(-1)]
+        paint_robots(pictures, positions.reshape(-1, 2), self.worlds[0].robot_radius)
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
         return tensor.unflatten(0, positions.shape[:-1])
 

@@ -15,6 +15,8 @@ from grasp_ros.models.compact import CompactModel
 from grasp_ros.sim.episodes import path_lengths
 from grasp_ros.training.data import MotionDataset
 
+JUDGED_PAIRS = 2000
+
 
 @dataclass(frozen=True)
 class Gates:
@@ -71,17 +73,33 @@ def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, se
     def error(states: Tensor, truth: NDArray[np.float64]) -> float:
         return float(np.linalg.norm(apply_probe(probe, states) - truth, axis=-1).mean())
 
-    rng = np.random.default_rng(seed)
-    first, second = rng.integers(0, latents[..., 0].numel(), (2, 2000))
-    flat, flat_pixels = latents.flatten(0, 1), pixels.reshape(-1, 2)
-    distance = model.time_to_reach(flat[first], flat[second]).numpy()
-    truth = path_lengths(held_out.world, flat_pixels[second], flat_pixels[first])
+    distance, truth = _distances(model, held_out, latents, pixels, seed)
     return Gates(
         probe_px=error(latents, pixels),
         open_loop_25_px=error(imagined[:, 24], pixels[:, 25]),
         open_loop_50_px=error(imagined[:, 49], pixels[:, 50]),
         reach_rank_correlation=float(spearmanr(distance, truth).statistic),
     )
+
+
+def _distances(
+    model: CompactModel,
+    dataset: MotionDataset,
+    latents: Tensor,
+    pixels: NDArray[np.float64],
+    seed: int,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Learned and true distances of random pairs, each pair within one world."""
+    rng = np.random.default_rng(seed)
+    each = dataset.episodes_each
+    learned, true = [], []
+    for index, world in enumerate(dataset.worlds):
+        part = slice(index * each, (index + 1) * each)
+        flat, flat_pixels = latents[part].flatten(0, 1), pixels[part].reshape(-1, 2)
+        first, second = rng.integers(0, len(flat), (2, JUDGED_PAIRS // len(dataset.worlds)))
+        learned.append(model.time_to_reach(flat[first], flat[second]).numpy())
+        true.append(path_lengths(world, flat_pixels[second], flat_pixels[first]))
+    return np.concatenate(learned), np.concatenate(true)
 
 
 def fit_probe(latents: Tensor, pixels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -49,14 +49,28 @@ def reach_loss(
     latents: Tensor,
     batch: int,
     rng: np.random.Generator,
+    layouts: int = 1,
+    farthest: float = 60.0,
 ) -> dict[str, Tensor]:
-    """Loss of the head; `log_weight` is the dual variable, ascended by the same optimiser."""
+    """Loss of the head.
+
+    Args:
+        model: its head is trained.
+        log_weight: logarithm of the dual variable, ascended by the same optimiser.
+        latents: (E, L + 1, D), each layout's episodes in a row.
+        batch: pairs of each kind.
+        rng: draws them.
+        layouts: random pairs are of one of so many equal parts of the episodes: between different
+            worlds there is no way, and nothing to learn.
+        farthest: random pairs are pushed apart up to about so many model steps.
+    """
     early, late, steps = sample_pairs(latents, batch, rng)
     violation = reach_violation(model.time_to_reach(early, late), steps)
     flat = latents.flatten(0, 1)
-    source = flat[rng.integers(0, len(flat), batch)]
-    target = flat[rng.integers(0, len(flat), batch)]
-    separation = reach_separation(model.time_to_reach(source, target))
+    frames = len(flat) // layouts
+    source = rng.integers(0, len(flat), batch)
+    target = source // frames * frames + rng.integers(0, frames, batch)
+    separation = reach_separation(model.time_to_reach(flat[source], flat[target]), farthest)
     weight = log_weight.exp()
     excess = violation - VIOLATION_TOLERANCE
     total = separation + weight.detach() * excess - weight * excess.detach()

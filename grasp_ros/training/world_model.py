@@ -14,6 +14,11 @@ from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.losses import covariance, variance_hinge
 
 TARGET_STEPS = np.array([1, 2, 4, 8, 16, 25])
+DISPLACEMENT_TARGETS = (2, 4)
+"""Which of these frames are compared with the first one in inverse dynamics of several steps."""
+RECONSTRUCTED_PART = 4
+"""One window in so many is decoded."""
+
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,20 @@ class WorldModelWeights:
     covariance: float = 0.01
     smoothness: float = 0.2
     inverse_dynamics: float = 1.0
+    displacement: float = 0.0
+    reconstruction: float = 0.0
+
+
+def inverse_heads(model: CompactModel, weights: WorldModelWeights) -> nn.ModuleList:
+    """Linear maps from pairs of latents to the (mean) action between them, one for each span."""
+    spans = 1 + (len(DISPLACEMENT_TARGETS) if weights.displacement else 0)
+    latent_dim = model.config.latent_dim
+    return nn.ModuleList([nn.Linear(2 * latent_dim, model.action_dim) for _ in range(spans)])
 
 
 def world_model_loss(
     model: CompactModel,
-    inverse: nn.Linear,
+    inverse: nn.ModuleList,
     dataset: MotionDataset,
     batch: int,
     weights: WorldModelWeights,
@@ -38,7 +52,8 @@ def world_model_loss(
     """Loss terms on random windows of the data; 'total' is their weighted sum.
 
     A 25-step rollout from the first frame is compared with the encodings of sparse later frames;
-    consecutive frames give the one-step, smoothness and inverse dynamics terms.
+    consecutive frames give the one-step, smoothness and inverse dynamics terms. `inverse` is made
+    by `inverse_heads`.
     """
     span = int(TARGET_STEPS[-1])
     episodes = rng.integers(0, dataset.episodes, batch)
@@ -65,9 +80,38 @@ def world_model_loss(
         'smoothness': (
             (second - first).square().mean() + (third - second).square().mean()
         ) / 2,
-        'inverse_dynamics': (inverse(pairs) - taken).square().mean(),
+        'inverse_dynamics': (inverse[0](pairs) - taken).square().mean(),
     }
+    if weights.displacement:
+        terms['displacement'] = _displacement(inverse, latents, actions)
+    if weights.reconstruction:
+        # What never moves, as walls, is in hardly any other term.
+        part = slice(0, None, RECONSTRUCTED_PART)
+        terms['reconstruction'] = reconstruction_error(model, latents[part, 0], images[part, 0])
     total = terms['rollout']
-    for name in ('one_step', 'variance', 'covariance', 'smoothness', 'inverse_dynamics'):
+    for name in tuple(terms)[1:]:
         total = total + getattr(weights, name) * terms[name]
     return {'total': total, **terms}
+
+
+def reconstruction_error(model: CompactModel, latents: Tensor, images: Tensor) -> Tensor:
+    """Squared error of decoded pictures, weighted towards what differs from the mean picture.
+
+    Args:
+        model: its decoder is judged.
+        latents: (N, D).
+        images: (N, 3, h, w) in [0, 1].
+    """
+    error = (model.decode(latents) - images).square()
+    emphasis = 1.0 + 20.0 * (images - model.mean_image).abs().amax(dim=1, keepdim=True)
+    return 100.0 * (emphasis * error).mean()
+
+
+def _displacement(inverse: nn.ModuleList, latents: Tensor, actions: Tensor) -> Tensor:
+    """Error of the mean actions over several steps, relative to their size."""
+    errors = []
+    for head, target in zip(list(inverse)[1:], DISPLACEMENT_TARGETS, strict=True):
+        mean = actions[:, : int(TARGET_STEPS[target])].mean(dim=1)
+        read = head(torch.cat([latents[:, 0], latents[:, 1 + target]], dim=-1))
+        errors.append((read - mean).square().mean() / mean.square().mean())
+    return torch.stack(errors).mean()

@@ -1,0 +1,100 @@
+"""How the model of each task is trained: data, sizes, weights of the losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a training run; the defaults reproduce the model of the default task.
+
+    Attributes:
+        task: name in grasp_ros.sim.tasks.
+        seed: of all randomness.
+        layouts: worlds that data are collected in.
+        episodes: of all worlds together.
+        length: actions of an episode.
+        near_door: fraction of the episodes that start near a door.
+        iterations: of encoder and predictor.
+        reach_iterations: of the time-to-reach head.
+        decoder_iterations: of the decoder.
+        batch: windows, and pictures of the decoder, in an iteration.
+        reach_batch: pairs in an iteration of the head.
+        reach_farthest: model steps up to which random pairs are pushed apart.
+        smoothness: weight of this term in the encoder's loss, as the next three.
+        inverse_dynamics: of single actions.
+        displacement: of inverse dynamics over several steps.
+        reconstruction: of decoded pictures.
+        latent_dim: D.
+        hidden: width of the predictor.
+        channels: of the encoder's first layers.
+        encoder_hidden: width of the encoder's last hidden layer.
+        reach_hidden: width of the head.
+    """
+
+    task: str = 'two_room'
+    seed: int = 0
+    layouts: int = 1
+    episodes: int = 4000
+    length: int = 60
+    near_door: float = 0.25
+    iterations: int = 8000
+    reach_iterations: int = 15000
+    decoder_iterations: int = 3000
+    batch: int = 64
+    reach_batch: int = 512
+    reach_farthest: int = 60
+    smoothness: float = 0.2
+    inverse_dynamics: float = 1.0
+    displacement: float = 0.0
+    reconstruction: float = 0.0
+    latent_dim: int = 32
+    hidden: int = 384
+    channels: int = 16
+    encoder_hidden: int = 128
+    reach_hidden: int = 256
+
+
+RECIPES: Mapping[str, TrainConfig] = {
+    recipe.task: recipe
+    for recipe in (
+        TrainConfig(),
+        # Where worlds differ, walls are what is smoothest and varies most: without smoothness and
+        # with more inverse dynamics the latents show where the robot is.
+        TrainConfig(
+            task='two_room_drawn_door',
+            layouts=500,
+            episodes=6000,
+            iterations=6000,
+            reach_iterations=12000,
+            decoder_iterations=1500,
+            smoothness=0.0,
+            inverse_dynamics=1.5,
+            displacement=3.0,
+            reconstruction=0.1,
+            encoder_hidden=256,
+        ),
+        TrainConfig(
+            task='maze',
+            layouts=1200,
+            episodes=9600,
+            length=80,
+            near_door=0.5,
+            iterations=6000,
+            reach_iterations=12000,
+            decoder_iterations=1500,
+            reach_batch=384,
+            reach_farthest=200,
+            smoothness=0.0,
+            inverse_dynamics=1.5,
+            displacement=3.0,
+            reconstruction=0.1,
+            latent_dim=64,
+            hidden=512,
+            encoder_hidden=256,
+            reach_hidden=384,
+        ),
+    )
+}
