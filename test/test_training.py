@@ -23,6 +23,7 @@ from grasp_ros.training.losses import (
     reach_violation,
     variance_hinge,
 )
+from grasp_ros.training.manifold import calibrate_manifold, denoiser_loss
 from grasp_ros.training.reach import reach_loss, sample_pairs
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 from grasp_ros.training.world_model import WorldModelWeights, inverse_heads, world_model_loss
@@ -33,9 +34,11 @@ TINY = TrainConfig(
     iterations=6,
     reach_iterations=6,
     decoder_iterations=4,
+    manifold_iterations=3,
     batch=4,
     reach_batch=16,
 )
+PHASES = ('world_model_loss', 'reach_loss', 'decoder_loss', 'denoiser_loss')
 GOOD = Gates(0.1, 1.0, 2.0, 0.99)
 
 
@@ -194,6 +197,23 @@ def test_random_pairs_of_the_head_are_of_one_world():
     assert {float(source.mean()) for source in pairs[1][0]} == {0.0, 1.0}
 
 
+def test_the_denoiser_tells_what_is_off_the_manifold():
+    """Latents on a circle: what lies far off it is told from what lies on it."""
+    torch.manual_seed(0)
+    model = CompactModel(CompactConfig(latent_dim=2, manifold_hidden=64))
+    angle = torch.linspace(0, 6.28, 400)
+    latents = 3 * torch.stack([angle.cos(), angle.sin()], dim=-1)[None]
+    optimiser = torch.optim.Adam(model.denoiser.parameters(), lr=3e-3)
+    for step in range(600):
+        optimiser.zero_grad()
+        denoiser_loss(model, latents, 256, np.random.default_rng(step))['total'].backward()
+        optimiser.step()
+    calibrate_manifold(model, latents, np.random.default_rng(0))
+    assert (model.off_manifold(latents) > 1).float().mean() < 0.03
+    assert (model.off_manifold(0.6 * latents) > 1).all()
+    assert (model.off_manifold(1.4 * latents) > 1).all()
+
+
 # Gates.
 
 
@@ -247,7 +267,7 @@ def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, fe
             for name in ('episodes', 'length', 'iterations', 'reach_iterations', 'batch')
         }
     )  # fmt: skip
-    tiny = replace(tiny, decoder_iterations=2, reach_batch=16)
+    tiny = replace(tiny, decoder_iterations=2, manifold_iterations=2, reach_batch=16)
     options = [value for value in arguments(tmp_path, tiny) if not value.startswith('--task')]
     assert main([f'--task={task}', *options]) == 1
     model, manifest = load_model(tmp_path / 'model')
@@ -259,7 +279,7 @@ def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, fe
 def test_a_finished_run_is_not_repeated(tmp_path, no_gates, monkeypatch):
     assert main(arguments(tmp_path)) == 0
     before = weights(load_model(tmp_path / 'model')[0])
-    for phase in ('world_model_loss', 'reach_loss', 'decoder_loss'):
+    for phase in PHASES:
         monkeypatch.setattr(command, phase, None)
     assert main(arguments(tmp_path)) == 0
     assert same(before, weights(load_model(tmp_path / 'model')[0]))
@@ -273,7 +293,7 @@ def uninterrupted(tmp_path_factory):
         return weights(train(TINY, tmp_path_factory.mktemp('uninterrupted'))[0])
 
 
-@pytest.mark.parametrize('phase', ['world_model_loss', 'reach_loss', 'decoder_loss'])
+@pytest.mark.parametrize('phase', PHASES)
 def test_an_interrupted_run_resumes_to_the_same_weights(
     phase, tmp_path, monkeypatch, no_gates, uninterrupted, capsys
 ):

@@ -46,6 +46,15 @@ class CountingModel:
         self.predicted_rows += len(latents)
         return self.model.predict(latents, actions)
 
+    @property
+    def knows_manifold(self) -> bool:
+        """See HasManifold."""
+        return self.model.knows_manifold
+
+    def off_manifold(self, latents: Tensor) -> Tensor:
+        """See HasManifold."""
+        return self.model.off_manifold(latents)
+
     def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
         """See HasTimeToReach."""
         return self.model.time_to_reach(latents, goal)

@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import HasTimeToReach, WorldModel, predict_windows, windows
+from grasp_ros.core.world_model import (
+    HasManifold,
+    HasTimeToReach,
+    WorldModel,
+    predict_windows,
+    windows,
+)
 
 DistanceKind = Literal['auto', 'latent', 'time_to_reach']
 
@@ -22,13 +28,31 @@ class GoalDistance:
         model: the world model.
         kind: 'latent' is the mean squared difference of the latents' elements, as in
             arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
+        manifold_weight: of the off-manifold penalty, in units of the distance; 0 for none.
     """
 
     model: WorldModel
     kind: Literal['latent', 'time_to_reach']
+    manifold_weight: float = 0.0
 
     def __call__(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """Distances (...) of latents (..., *Z) to goals (..., *Z); leading shapes broadcast."""
+        """What planners minimise: the distance, and a penalty where no picture could be.
+
+        Args:
+            latents: (..., *Z).
+            goal: (..., *Z); leading shapes broadcast.
+
+        Returns:
+            (...).
+        """
+        distance = self.to_goal(latents, goal)
+        if self.manifold_weight == 0.0:
+            return distance
+        excess = torch.relu(cast(HasManifold, self.model).off_manifold(latents) - 1.0)
+        return distance + self.manifold_weight * excess
+
+    def to_goal(self, latents: Tensor, goal: Tensor) -> Tensor:
+        """The distance alone (...) of latents (..., *Z) to goals (..., *Z)."""
         if self.kind == 'time_to_reach':
             return cast(HasTimeToReach, self.model).time_to_reach(latents, goal)
         return squared_error(latents, goal, len(self.model.latent_shape))
@@ -39,12 +63,38 @@ class GoalDistance:
         return 'model steps' if self.kind == 'time_to_reach' else 'latent'
 
 
-def goal_distance(model: WorldModel, kind: DistanceKind = 'auto') -> GoalDistance:
+def knows_manifold(model: WorldModel) -> bool:
+    """Whether the model can tell latents of pictures from others."""
+    return isinstance(model, HasManifold) and model.knows_manifold
+
+
+@torch.no_grad()
+def trust_horizon(model: WorldModel, rollout: Tensor) -> Tensor:
+    """Steps (B,) of rollouts (B, T, *Z) before the first that no picture could be of.
+
+    Raises:
+        ValueError: if the model does not know its manifold.
+    """
+    if not knows_manifold(model):
+        raise ValueError('the trust horizon needs a model that knows its manifold')
+    trusted = cast(HasManifold, model).off_manifold(rollout) <= 1.0
+    return trusted.long().cumprod(dim=1).sum(dim=1)
+
+
+def goal_distance(
+    model: WorldModel, kind: DistanceKind = 'auto', manifold_weight: float = 0.0
+) -> GoalDistance:
     """The goal distance of that kind; 'auto' prefers a learned head where the model has one.
 
     Raises:
-        ValueError: if 'time_to_reach' is asked of a model without such a head.
+        ValueError: if 'time_to_reach' is asked of a model without such a head, or a penalty of
+            one that does not know its manifold.
     """
+    if manifold_weight and not knows_manifold(model):
+        raise ValueError(
+            'manifold_weight needs a model that was trained with manifold_hidden above 0, and '
+            'this one was not; set it to 0'
+        )
     learned = isinstance(model, HasTimeToReach)
     if kind == 'time_to_reach' and not learned:
         raise ValueError(
@@ -53,7 +103,7 @@ def goal_distance(model: WorldModel, kind: DistanceKind = 'auto') -> GoalDistanc
         )
     if kind == 'auto':
         kind = 'time_to_reach' if learned else 'latent'
-    return GoalDistance(model, kind)
+    return GoalDistance(model, kind, manifold_weight)
 
 
 def squared_error(first: Tensor, second: Tensor, latent_dims: int) -> Tensor:

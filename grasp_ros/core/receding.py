@@ -129,7 +129,7 @@ class RecedingHorizon:
             return Outlook(context, stamps, None, None)
         latent = self._goal[1]
         with torch.no_grad():
-            distance = float(self._planner.distance(context[:, -1], latent))
+            distance = float(self._planner.distance.to_goal(context[:, -1], latent))
         return Outlook(context, stamps, latent, distance)
 
     def prepare(self) -> list[float]:

@@ -64,6 +64,8 @@ class Plan:
         defect: largest root-mean-square dynamics residual of `states` (B,), in latent units.
         iterations: optimiser iterations made.
         solve_time_s: wall-clock time of the solve in seconds.
+        trust_horizon: steps of the rollout before the first that no picture could be of (B,);
+            None where the model does not know that.
     """
 
     actions: Tensor
@@ -73,6 +75,7 @@ class Plan:
     defect: Tensor
     iterations: int
     solve_time_s: float
+    trust_horizon: Tensor | None = None
 
     @property
     def horizon(self) -> int:

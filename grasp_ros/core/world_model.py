@@ -55,6 +55,26 @@ class HasTimeToReach(Protocol):
 
 
 @runtime_checkable
+class HasManifold(Protocol):
+    """A world model that may know which latents are those of pictures.
+
+    Attributes:
+        knows_manifold: whether it does.
+    """
+
+    @property
+    def knows_manifold(self) -> bool: ...  # noqa: D102 - see the class
+
+    def off_manifold(self, latents: Tensor) -> Tensor:
+        """How far latents (..., *Z) are from all that pictures are encoded to (...).
+
+        In units of what few of the training latents exceed: above 1 the model has probably
+        imagined something that cannot be seen.
+        """
+        ...
+
+
+@runtime_checkable
 class HasDecoder(Protocol):
     """A world model that can show people what it imagines."""
 

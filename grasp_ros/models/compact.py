@@ -25,6 +25,7 @@ class CompactConfig:
         reach_group_size: components in each maximum.
         reach_hidden: width of that head.
         encoder_hidden: width of the encoder's last hidden layer.
+        manifold_hidden: width of what knows the latents' manifold; 0 for a model without.
     """
 
     image_size: int = 64
@@ -36,18 +37,22 @@ class CompactConfig:
     reach_group_size: int = 16
     reach_hidden: int = 256
     encoder_hidden: int = 128
+    manifold_hidden: int = 0
 
 
 class CompactModel(nn.Module):
-    """Convolutional encoder, residual MLP predictor, time-to-reach head, decoder for people.
+    """Convolutional encoder, residual MLP predictor, heads, and a decoder for people to look at.
 
-    The head is a quasimetric, d(x, y) = mean_k max_j relu(phi(x) - phi(y)): never negative, zero
-    from a state to itself, obeying the triangle inequality (Wang et al., ICML 2023).
+    The time-to-reach head is a quasimetric, d(x, y) = mean_k max_j relu(phi(x) - phi(y)): never
+    negative, zero from a state to itself, obeying the triangle inequality (Wang et al., ICML
+    2023). The manifold of latents is where a denoiser changes nothing (Alain & Bengio, JMLR 15,
+    2014).
     """
 
     history = 1
     mean_image: Tensor
     image_scale: Tensor
+    manifold_bound: Tensor
 
     def __init__(self, config: CompactConfig) -> None:
         """Build with random weights drawn from torch's global generator."""
@@ -104,6 +109,20 @@ class CompactModel(nn.Module):
             nn.SiLU(),
             nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
         )
+        if config.manifold_hidden:
+            self._add_denoiser(config)
+
+    def _add_denoiser(self, config: CompactConfig) -> None:
+        # Whatever else is drawn does not depend on whether there is a denoiser.
+        with torch.random.fork_rng(devices=[]):
+            self.denoiser = nn.Sequential(
+                nn.Linear(config.latent_dim, config.manifold_hidden),
+                nn.SiLU(),
+                nn.Linear(config.manifold_hidden, config.manifold_hidden),
+                nn.SiLU(),
+                nn.Linear(config.manifold_hidden, config.latent_dim),
+            )
+        self.register_buffer('manifold_bound', torch.ones(()))
 
     @property
     def device(self) -> torch.device:
@@ -146,6 +165,16 @@ class CompactModel(nn.Module):
         gap = functional.relu(self.reach_embedding(latents) - self.reach_embedding(goal))
         shape = (self.config.reach_groups, self.config.reach_group_size)
         return gap.unflatten(-1, shape).amax(dim=-1).mean(dim=-1)
+
+    @property
+    def knows_manifold(self) -> bool:
+        """Whether `off_manifold` can be asked."""
+        return self.config.manifold_hidden > 0
+
+    def off_manifold(self, latents: Tensor) -> Tensor:
+        """Root-mean-square change by the denoiser (...) of latents (..., D), over its bound."""
+        change = self.denoiser(latents)
+        return (change.square().mean(dim=-1) + 1e-12).sqrt() / self.manifold_bound
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents (N, D) to pictures (N, 3, h, w) in [0, 1], for people to look at."""

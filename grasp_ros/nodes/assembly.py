@@ -114,6 +114,10 @@ def build_planner(values: dict[str, Any], model: CompactModel) -> Planner:
     except ValueError as error:
         raise ParameterError(f"parameter '{name}.goal_distance': {error}") from error
     try:
+        goal_distance(model, options['goal_distance'], options['manifold_weight'])
+    except ValueError as error:
+        raise ParameterError(f"parameter '{name}.manifold_weight': {error}") from error
+    try:
         return build(name, model, options)
     except ValueError as error:
         raise ParameterError(f"parameter 'planner.name': {error}") from error

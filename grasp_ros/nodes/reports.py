@@ -68,6 +68,9 @@ def status_message(
         iterations=plan.iterations if plan else 0,
         horizon=plan.horizon if plan else 0,
         terminal_cost=float(plan.terminal_cost[0]) if plan else UNKNOWN,
+        trust_horizon=(
+            int(plan.trust_horizon[0]) if plan and plan.trust_horizon is not None else -1
+        ),
         defect=float(plan.defect[0]) if plan else UNKNOWN,
         plans=statistics.plans,
         missed=statistics.missed,
@@ -87,7 +90,7 @@ def plan_message(
     if plan is None or timed is None or outlook is None or outlook.goal is None:
         raise ValueError('the report holds no plan')
     with torch.no_grad():
-        along = planner.distance(plan.rollout, outlook.goal[:, None])[0]
+        along = planner.distance.to_goal(plan.rollout, outlook.goal[:, None])[0]
     commands = timed.commands.reshape(plan.horizon, -1)
     skip = manifest.frame_skip
     return ActionPlan(

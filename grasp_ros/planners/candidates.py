@@ -7,7 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, rollout_cost, squared_error
+from grasp_ros.core.objective import (
+    GoalDistance,
+    knows_manifold,
+    rollout_cost,
+    squared_error,
+    trust_horizon,
+)
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import predict_windows, windows
 
@@ -111,8 +117,13 @@ def to_plan(
         actions=actions,
         states=states,
         rollout=chosen.rollout[:, 0],
-        terminal_cost=chosen.terminal[:, 0],
+        terminal_cost=distance.to_goal(chosen.rollout[:, 0, -1], problem.goal),
         defect=defect,
         iterations=iterations,
         solve_time_s=solve_time_s,
+        trust_horizon=(
+            trust_horizon(distance.model, chosen.rollout[:, 0])
+            if knows_manifold(distance.model)
+            else None
+        ),
     )

@@ -71,7 +71,9 @@ class SeededPlanner(ABC, Generic[Options]):
         """
         self.model = model
         self.config = config
-        self.distance: GoalDistance = goal_distance(model, config.goal_distance)
+        self.distance: GoalDistance = goal_distance(
+            model, config.goal_distance, config.manifold_weight
+        )
         self._choices: Tensor | None = None
         self._rollout_step_s = 0.0
 

@@ -22,6 +22,7 @@ from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, encode_all, measure
 from grasp_ros.training.loop import run_phase
+from grasp_ros.training.manifold import calibrate_manifold, denoiser_loss
 from grasp_ros.training.reach import reach_loss
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 from grasp_ros.training.world_model import (
@@ -55,6 +56,7 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         channels=config.channels,
         encoder_hidden=config.encoder_hidden,
         reach_hidden=config.reach_hidden,
+        manifold_hidden=config.manifold_hidden,
     )
     model = CompactModel(architecture)
     weights = WorldModelWeights(
@@ -111,6 +113,17 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         seed=config.seed,
         folder=work,
     )
+    if config.manifold_hidden:
+        run_phase(
+            'manifold',
+            model.denoiser,
+            lambda rng: denoiser_loss(model, latents, config.reach_batch, rng),
+            config.manifold_iterations,
+            learning_rate=1e-3,
+            seed=config.seed,
+            folder=work,
+        )
+        calibrate_manifold(model, latents, np.random.default_rng(config.seed))
     print('measuring the gates ...', flush=True)
     few = min(HELD_OUT_LAYOUTS, config.layouts)
     fit = record(config, few, 200, 50, config.seed + 1, dataset.action_std)

@@ -20,6 +20,7 @@ class TrainConfig:
         iterations: of encoder and predictor.
         reach_iterations: of the time-to-reach head.
         decoder_iterations: of the decoder.
+        manifold_iterations: of the denoiser that knows the manifold of latents.
         batch: windows, and pictures of the decoder, in an iteration.
         reach_batch: pairs in an iteration of the head.
         reach_farthest: model steps up to which random pairs are pushed apart.
@@ -32,6 +33,7 @@ class TrainConfig:
         channels: of the encoder's first layers.
         encoder_hidden: width of the encoder's last hidden layer.
         reach_hidden: width of the head.
+        manifold_hidden: width of the denoiser; 0 for none.
     """
 
     task: str = 'two_room'
@@ -43,6 +45,7 @@ class TrainConfig:
     iterations: int = 8000
     reach_iterations: int = 15000
     decoder_iterations: int = 3000
+    manifold_iterations: int = 5000
     batch: int = 64
     reach_batch: int = 512
     reach_farthest: int = 60
@@ -55,6 +58,7 @@ class TrainConfig:
     channels: int = 16
     encoder_hidden: int = 128
     reach_hidden: int = 256
+    manifold_hidden: int = 256
 
 
 RECIPES: Mapping[str, TrainConfig] = {
