@@ -1,0 +1,196 @@
+"""Levenberg-Marquardt steps of the actions on GRASP's lifted loss, by finite differences.
+
+The virtual states are constants here, so an action appears only in the predictions whose history
+holds it: with one frame of history every time step is a least-squares problem of its own, with
+more the normal equations are banded in time. The derivatives come out of the same prediction as
+the loss, which then has 1 + H * A rows for each step; nothing is differentiated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from grasp_ros.core.objective import GoalDistance
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.core.world_model import windows
+from grasp_ros.planners.block_tridiagonal import solve_banded
+
+DIFFERENCE = 4.0
+"""Step of the finite differences, in half widths of the action box times the square root of the
+precision: between rounding and the model's curvature."""
+LEAST_DAMPING = 1e-8
+GREATEST_DAMPING = 1e8
+SMALL = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class ActionStep:
+    """What a step did.
+
+    Attributes:
+        actions: (N, T, A), inside the bounds.
+        damping: for the next step, as given.
+        predictions: F(s_t, a_t) with these actions (N, T, *Z).
+        loss: lifted loss (N, T) with them.
+    """
+
+    actions: Tensor
+    damping: Tensor
+    predictions: Tensor
+    loss: Tensor
+
+
+def first_damping(actions: Tensor, history: int, damping: float) -> Tensor:
+    """Damping of each problem of its own: (N, T) with one frame of history, else (N, 1)."""
+    return actions.new_full((len(actions), actions.shape[1] if history == 1 else 1), damping)
+
+
+@torch.no_grad()
+def gauss_newton_step(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    states: Tensor,
+    actions: Tensor,
+    damping: Tensor,
+    *,
+    goal_weight: float,
+    max_rows: int | None = None,
+) -> ActionStep:
+    """Lower |F(s_t, a_t) - s_{t+1}|^2 + goal_weight * d(F(s_t, a_t), g) in the actions.
+
+    A learned distance is the square of its root, which is the residual; s_T is free then, and its
+    residual drops out, as in `lifted_gradients`. A step is taken where the loss falls: at each
+    time step with one frame of history, otherwise for each whole candidate. The damping becomes a
+    quarter there, four times as much elsewhere.
+
+    Args:
+        distance: goal distance d; its model predicts.
+        problem: context (N, H, *Z), goal (N, *Z), action bounds.
+        states: virtual states s_1 .. s_T (N, T, *Z).
+        actions: (N, T, A), inside the bounds.
+        damping: as made by `first_damping`; 0 is pure Gauss-Newton.
+        goal_weight: gamma.
+        max_rows: predict about so many rows at once; None for one call.
+    """
+    residuals = _Residuals(distance, problem, states, goal_weight, max_rows)
+    latents, taken = windows(problem.context, states, problem.past_actions, actions)
+    history, size = taken.shape[2:]
+    half = (problem.action_high - problem.action_low) / 2
+    # Differences point into the box: a model knows nothing of what is outside.
+    size_of_step = DIFFERENCE * torch.finfo(taken.dtype).eps ** 0.5
+    inward = torch.where(taken > problem.action_low + half, -half, half) * size_of_step
+    each = torch.eye(history * size, dtype=taken.dtype, device=taken.device)
+    each = each.unflatten(1, (history, size))
+    moved = taken[:, :, None] + each * inward[:, :, None]
+    predicted, found = residuals(latents, torch.cat([taken[:, :, None], moved], dim=2))
+    base = found[:, :, 0]
+    slopes = (found[:, :, 1:] - found[:, :, :1]) / inward.flatten(2)[..., None]
+    slopes = slopes.unflatten(2, (history, size))
+
+    band, gradient = _normal_equations(slopes, base)
+    at_low = (actions <= problem.action_low) & (gradient > 0)
+    at_high = (actions >= problem.action_high) & (gradient < 0)
+    step = _solve(band, -gradient, damping, ~(at_low | at_high))
+    trial = (actions + step).clamp(problem.action_low, problem.action_high)
+    _, taken = windows(problem.context, states, problem.past_actions, trial)
+    new_predicted, new_found = residuals(latents, taken[:, :, None])
+
+    before, after = base.square().sum(-1), new_found[:, :, 0].square().sum(-1)
+    better = after < before if history == 1 else after.sum(1, True) < before.sum(1, True)
+    dims = len(distance.model.latent_shape)
+    here = better.reshape(*better.shape, *[1] * dims)
+    return ActionStep(
+        actions=torch.where(better[..., None], trial, actions),
+        damping=torch.where(better, damping / 4, damping.clamp(min=LEAST_DAMPING) * 4).clamp(
+            max=GREATEST_DAMPING
+        ),
+        predictions=torch.where(here, new_predicted[:, :, 0], predicted[:, :, 0]),
+        loss=torch.where(better, after, before),
+    )
+
+
+class _Residuals:
+    """What is squared and summed in the lifted loss, for several actions at each time step."""
+
+    def __init__(
+        self,
+        distance: GoalDistance,
+        problem: PlanProblem,
+        states: Tensor,
+        goal_weight: float,
+        max_rows: int | None,
+    ) -> None:
+        self._distance = distance
+        self._goal = problem.goal[:, None, None]
+        self._states = states[:, :, None]
+        self._goal_weight = goal_weight
+        self._max_rows = max_rows
+        self._dims = len(distance.model.latent_shape)
+
+    def __call__(self, latents: Tensor, taken: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (N, T, H, *Z), actions (N, T, M, H, A): predictions, residuals (N, T, M, R)."""
+        shape = taken.shape[:3]
+        wide = latents[:, :, None].expand(*shape, *latents.shape[2:])
+        rows, inputs = wide.flatten(0, 2), taken.flatten(0, 2)
+        chunk = self._max_rows or len(rows)
+        predicted = torch.cat(
+            [
+                self._distance.model.predict(rows[first : first + chunk],
+                                             inputs[first : first + chunk])
+                for first in range(0, len(rows), chunk)
+            ]
+        ).unflatten(0, shape)  # fmt: skip
+        gap = (predicted - self._states).flatten(-self._dims)
+        gap = gap / gap.shape[-1] ** 0.5
+        if self._distance.kind == 'latent':
+            to_goal = (predicted - self._goal).flatten(-self._dims)
+            goal = to_goal * (self._goal_weight / to_goal.shape[-1]) ** 0.5
+        else:
+            gap[:, -1] = 0.0
+            value = self._distance(predicted, self._goal).clamp(min=0.0)
+            goal = (self._goal_weight * value + SMALL).sqrt()[..., None]
+        return predicted, torch.cat([gap, goal], dim=-1)
+
+
+def _normal_equations(slopes: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+    """Band (N, T, H, A, A) of J^T J and J^T r (N, T, A).
+
+    Args:
+        slopes: derivatives (N, T, H, A, R) of the residuals of step t in the action of its frame.
+        residual: (N, T, R).
+    """
+    rows, horizon, history, size = slopes.shape[:4]
+    band = slopes.new_zeros((rows, horizon, history, size, size))
+    gradient = slopes.new_zeros((rows, horizon, size))
+    for first in range(history):
+        # The action of frame h in window t is a_{t - H + 1 + h}; earlier ones are given.
+        back = history - 1 - first
+        if back >= horizon:
+            continue
+        last = horizon - back
+        gradient[:, :last] += (slopes[:, back:, first] @ residual[:, back:, :, None])[..., 0]
+        for second in range(first, history):
+            product = slopes[:, back:, first] @ slopes[:, back:, second].mT
+            band[:, :last, second - first] += product
+    return band, gradient
+
+
+def _solve(band: Tensor, right: Tensor, damping: Tensor, free: Tensor) -> Tensor:
+    """Steps (N, T, A) of the damped normal equations; 0 for actions that are not free."""
+    horizon, history = band.shape[1:3]
+    inside = free.to(band.dtype)
+    padded = torch.cat([inside, inside.new_zeros((len(inside), history - 1, inside.shape[2]))], 1)
+    ahead = torch.stack([padded[:, o : o + horizon] for o in range(history)], dim=2)
+    band = band * inside[:, :, None, :, None] * ahead[:, :, :, None, :]
+    diagonal = band[:, :, 0].diagonal(dim1=-2, dim2=-1)
+    # Marquardt's scaling; the small share of the mean holds actions without any effect.
+    mean = diagonal.mean(dim=-1, keepdim=True)
+    diagonal += damping[..., None] * diagonal + LEAST_DAMPING * mean + SMALL + (1 - inside)
+    right = right * inside
+    if history == 1:
+        factor = torch.linalg.cholesky_ex(band[:, :, 0]).L
+        return torch.cholesky_solve(right[..., None], factor)[..., 0]
+    return solve_banded(band.double(), right.double()).to(right.dtype)
