@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.core.config import ControllerConfig
+from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
+from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.images import to_model_input
@@ -43,28 +46,45 @@ def build_controller(
         goal_tolerance: the goal counts as reached within so many model steps of motion, by the
             calibration in the manifest, until the distance is twice that; 0 for never.
     """
-    calibration = manifest.calibration
-    one_step = (
-        calibration.one_step_latent
-        if planner.distance.kind == 'latent'
-        else calibration.one_step_time_to_reach
-    )
-    reached = goal_tolerance * (one_step or 0.0)
-    image = manifest.image
-
-    def preprocess(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return to_model_input(picture, image.height, image.width, image.fit)
-
     return Controller(
         model,
         planner,
-        preprocess,
+        preprocessor(manifest),
         manifest.action_space,
         limits,
-        replace(
-            config,
-            model_dt=manifest.model_dt,
-            reached_distance=reached,
-            released_distance=RELEASE * reached,
-        ),
+        policy_for(manifest, planner.distance, config, goal_tolerance),
     )
+
+
+def preprocessor(manifest: Manifest) -> Callable[[Picture], NDArray[np.float32]]:
+    """What turns (h, w, 3) uint8 RGB into the encoder's input (3, h', w') float in [0, 1]."""
+    image = manifest.image
+    return lambda picture: to_model_input(picture, image.height, image.width, image.fit)
+
+
+def policy_for(
+    manifest: Manifest, distance: GoalDistance, config: ControllerConfig, goal_tolerance: float
+) -> ControllerConfig:
+    """The policy `config` with what a manifest says of time and of goal distances.
+
+    Args:
+        manifest: of the model.
+        distance: the planner's goal distance.
+        config: the policy.
+        goal_tolerance: as in `build_controller`.
+    """
+    reached = goal_tolerance * one_step_distance(manifest, distance)
+    return replace(
+        config,
+        model_dt=manifest.model_dt,
+        reached_distance=reached,
+        released_distance=RELEASE * reached,
+    )
+
+
+def one_step_distance(manifest: Manifest, distance: GoalDistance) -> float:
+    """Goal distance of one model step of motion by the manifest's calibration; 0 if unknown."""
+    calibration = manifest.calibration
+    if distance.kind == 'latent':
+        return calibration.one_step_latent or 0.0
+    return calibration.one_step_time_to_reach or 0.0

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.core.controller import Controller
 from grasp_ros.sim.episodes import Episode
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
 
 NANOSECONDS = 1_000_000_000
 
@@ -25,15 +26,17 @@ class LockStepRun:
     Attributes:
         result: the verdict.
         solve_times_s: of all solves, wall-clock.
+        positions: (S + 1, 2) in metres, where the robot was at each step.
     """
 
     result: EpisodeResult
     solve_times_s: tuple[float, ...]
+    positions: NDArray[np.float64]
 
 
 def run_episode(
     controller: Controller,
-    world: TwoRooms,
+    world: WalledWorld,
     episode: Episode,
     rules: Rules,
     replan_every: int = 1,
@@ -54,14 +57,16 @@ def run_episode(
     )
     position = episode.start[None]
     times: list[float] = []
+    positions = [position[0]]
     while not judge.update(position[0] / METRES_PER_PIXEL):
         now_ns = round(judge.step * world.control_period * NANOSECONDS)
         controller.observe(world.render(position)[0], now_ns)
         command = controller.command(now_ns)
         action = np.zeros(2) if command.action is None else command.action
         position = world.advance(position, action[None], world.control_period)
+        positions.append(position[0])
         if judge.step % replan_every == 0:
             plan = controller.plan(now_ns).plan
             if plan is not None:
                 times.append(plan.solve_time_s)
-    return LockStepRun(judge.result(), tuple(times))
+    return LockStepRun(judge.result(), tuple(times), np.stack(positions))

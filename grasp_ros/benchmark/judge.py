@@ -115,6 +115,33 @@ class EpisodeJudge:
         )
 
 
+class FinalJudge:
+    """Judges where one robot is when its budget is used up, and nothing before."""
+
+    def __init__(self, seed: int, through_door: bool, goal_px: ArrayLike, rules: Rules) -> None:
+        """Begin an episode; see EpisodeJudge."""
+        self._seed = seed
+        self._through_door = through_door
+        self._goal: NDArray[np.float64] = np.asarray(goal_px, dtype=np.float64)
+        self._rules = rules
+        self._step = -1
+        self.distance_px = float('nan')
+
+    def update(self, position_px: ArrayLike) -> bool:
+        """Take the next true position (2,) in camera pixels; whether the episode is over."""
+        if self._step < self._rules.budget:
+            self._step += 1
+            self.distance_px = float(np.linalg.norm(np.asarray(position_px) - self._goal))
+        return self._step >= self._rules.budget
+
+    def result(self) -> EpisodeResult:
+        """The verdict, once the episode is over."""
+        over = self._step >= self._rules.budget
+        reached = over and self.distance_px <= self._rules.tolerance_px
+        steps = max(0, self._step)
+        return EpisodeResult(self._seed, reached, self._through_door, steps, self.distance_px)
+
+
 @dataclass(frozen=True)
 class Successes:
     """Goals reached, out of how many."""

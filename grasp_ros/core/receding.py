@@ -16,6 +16,7 @@ from torch import Tensor
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import ContextEncoder, Frame, Picture
 from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
+from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import (
@@ -30,7 +31,6 @@ from grasp_ros.core.types import (
 from grasp_ros.core.warm_start import resize, shift
 from grasp_ros.core.world_model import WorldModel, rollout
 
-PROGRESS = 0.05
 STEADY = 0.2
 MOST_WARM_UPS = 20
 
@@ -83,6 +83,7 @@ class RecedingHorizon:
         self._encoder = ContextEncoder(self._encode, model.history, self._step_ns)
         self._generator = torch.Generator(device=model.device)
         self._goal: tuple[int, Tensor] | None = None
+        self._horizon = PlanHorizon(config)
         self.forget()
 
     @property
@@ -109,8 +110,7 @@ class RecedingHorizon:
 
     def renew(self) -> None:
         """Give the full horizon back and start judging progress anew."""
-        self._horizon_began_ns: int | None = None
-        self._progress: tuple[float, int] | None = None
+        self._horizon.renew()
 
     def look(self, frames: tuple[Frame, ...], goal: tuple[int, Picture] | None) -> Outlook:
         """Encode the newest frame with its context, and the goal when it is new.
@@ -179,7 +179,7 @@ class RecedingHorizon:
         steps = max(0, -(-(ready_ns - newest) // self._step_ns))
         context, past = self._roll_forward(outlook, steps, now_ns, history, executing)
         start_ns = newest + steps * self._step_ns
-        horizon = self._horizon(start_ns, outlook.distance)
+        horizon = self._horizon.next(start_ns, outlook.distance)
         plan = self._planner.plan(
             self._problem(context, past, outlook.goal, horizon),
             self._warm_start(start_ns, horizon),
@@ -266,20 +266,6 @@ class RecedingHorizon:
                 )
             context = torch.cat([context, ahead], dim=1)[:, -frames:]
         return context, actions[:, steps:]
-
-    def _horizon(self, start_ns: int, distance: float) -> int:
-        config = self._config
-        if config.horizon_mode == 'fixed':
-            return config.horizon
-        best = self._progress
-        if best is None or distance < best[0] * (1 - PROGRESS):
-            self._progress = (distance, start_ns)
-        elif (start_ns - best[1]) / 1e9 > config.stall_time:
-            self.renew()
-        if self._horizon_began_ns is None:
-            self._horizon_began_ns = start_ns
-        executed = (start_ns - self._horizon_began_ns) // self._step_ns
-        return max(min(config.horizon_floor, config.horizon), config.horizon - executed)
 
     def _warm_start(self, start_ns: int, horizon: int) -> Plan | None:
         if self._previous is None:
