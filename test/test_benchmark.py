@@ -57,22 +57,54 @@ def test_mcnemar_counts_the_episodes_that_differ():
         mcnemar([True, True], [True])
 
 
+QUICK = ['--horizons', '20', '--episodes', '2', '--workers', '1', '--no-speed']
+
+
+def run(output, *arguments):
+    """The result file of a quick run on two rooms with one door."""
+    command = ['--tasks', 'two_room', *QUICK, *arguments, '--output', str(output)]
+    assert main(command) == 0
+    return json.loads((output / 'results.json').read_text())
+
+
 def test_command_writes_results_tables_and_plots(tmp_path):
-    arguments = ['--planners', 'greedy', 'grasp, no lifted iterations', '--horizons', '20']
-    arguments += ['--episodes', '2', '--seed', '3000', '--workers', '1', '--no-speed']
-    assert main([*arguments, '--output', str(tmp_path)]) == 0
-    results = json.loads((tmp_path / 'results.json').read_text())
-    assert [row['planner'] for row in results['rows']] == ['greedy', 'grasp, no lifted iterations']
-    for row in results['rows']:
-        assert row['episodes'] == 2
-        assert 0.0 <= row['success'] <= 1.0
+    results = run(tmp_path, '--planners', 'grasp', 'greedy', '--open-loop', '--models', 'two_room',
+                  'two_room')
+    rows = results['rows']
+    assert [(row['planner'], row['closed_loop']) for row in rows] == [
+        ('grasp', True), ('greedy', True), ('grasp', False), ('greedy', False)
+    ]
+    for row in rows:
+        assert row['episodes'] == 4
+        assert row['model_seeds'] == 2
+        assert row['success'] == pytest.approx(sum(row['success_by_model']) / 2, abs=1e-4)
+        assert row['success_ci'][0] <= row['success'] <= row['success_ci'][1]
         assert row['predictor_calls'] > 0
-        assert row['closed_loop'] is True
-    assert results['seeds']['evaluation'] == [3000, 3001]
-    assert 'greedy' in (tmp_path / 'tables.md').read_text()
-    assert (tmp_path / 'success.png').stat().st_size > 1000
+        assert row['replan_ms'] > 0
+        assert row['peak_memory_mb'] > 10
+    assert results['seeds']['evaluation']['two_room'] == [[1000, 1001], [2000, 2001]]
+    assert len(results['models']['two_room'][0]['sha256']) == 64
+    assert [(test['second'], test['best_rival']) for test in results['paired']] == 2 * [
+        ('greedy', True)
+    ]
+    assert '**greedy** (best rival)' in (tmp_path / 'tables.md').read_text()
+    for name in ('success_two_room.png', 'time_two_room.png'):
+        assert (tmp_path / name).stat().st_size > 1000
 
 
-def test_unknown_task_is_named(tmp_path, capsys):
-    assert main(['--task', 'no_such', '--no-speed', '--output', str(tmp_path)]) == 2
+def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
+    arguments = ['--planners', 'greedy', '--timed-episodes', '0']
+    first = run(tmp_path, *arguments)
+    monkeypatch.setattr(
+        'grasp_ros.benchmark.running.map_cells', lambda function, cells, **_: iter(
+            pytest.fail('a finished cell was run again') for _ in cells
+        )
+    )
+    again = run(tmp_path, *arguments, '--resume')
+    assert again['rows'] == first['rows']
+
+
+def test_unknown_model_is_named(tmp_path, capsys):
+    arguments = ['--tasks', 'maze', '--models', 'no_such', '--output', str(tmp_path)]
+    assert main(arguments) == 2
     assert 'no_such' in capsys.readouterr().err

@@ -1,12 +1,11 @@
-"""The command `benchmark`: planners against each other on the same model and episodes."""
+"""The command `benchmark`: planners against each other on the same models and episodes."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,180 +13,172 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from grasp_ros.benchmark.closed_loop import Cell, EpisodeRow, run_cells, summary
-from grasp_ros.benchmark.plots import plot_speed, plot_success
-from grasp_ros.benchmark.report import machine, versions
+from grasp_ros.benchmark.arguments import parse, planner_names
+from grasp_ros.benchmark.cache import Cache
+from grasp_ros.benchmark.cells import Cell, CellResult, decode_result, run_cell
+from grasp_ros.benchmark.report_files import content_of, write
+from grasp_ros.benchmark.results import RowKey, gather, key_of
+from grasp_ros.benchmark.running import run_all
+from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration
-from grasp_ros.benchmark.statistics import mcnemar
-from grasp_ros.benchmark.tables import paired_table, speed_table, success_table
+from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import DistanceKind, goal_distance
-from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
+from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model, read_manifest
 
-EVALUATION_SEED = 1000
-TUNING_SEED = 100_000
-OPEN_LOOP = 1000
 SPEED_HORIZONS = (10, 25, 50, 80)
 SPEED_CANDIDATES = (1, 8, 32)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Command-line arguments."""
-    parser = argparse.ArgumentParser(
-        prog='benchmark',
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument('--task', default='two_room', help='task, and name of its model')
-    parser.add_argument(
-        '--planners', nargs='+', choices=list(VARIANTS), metavar='NAME',
-        help=f'some of: {"; ".join(VARIANTS)} (default: all but the slowest)',
-    )
-    parser.add_argument('--horizons', nargs='+', type=int, default=[25, 50], metavar='T')
-    parser.add_argument('--episodes', type=int, default=10, help='of each cell')
-    parser.add_argument('--seed', type=int, default=EVALUATION_SEED, help='of the first episode')
-    parser.add_argument('--full', action='store_true', help='all planners, 60 episodes')
-    parser.add_argument(
-        '--replan-every', type=int, default=5, metavar='N', help='control periods between replans'
-    )
-    parser.add_argument('--open-loop', action='store_true', help='also execute whole first plans')
-    parser.add_argument('--workers', type=int, default=2, help='1 where times are to be quoted')
-    parser.add_argument('--no-speed', action='store_true', help='leave out the iteration times')
-    parser.add_argument('--output', type=Path, default=Path('out/bench'))
-    options = parser.parse_args(arguments)
-    if options.planners is None:
-        options.planners = [
-            name for name, variant in VARIANTS.items() if options.full or not variant.full_only
+class Run:
+    """A benchmark run: what was asked for, and what has been measured of it."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Find the models and list the cells.
+
+        Raises:
+            CheckpointError: if a model cannot be found or used.
+        """
+        self._options = options
+        self._models = {
+            task: [str(find_model(name)) for name in options.models or [task]]
+            for task in options.tasks
+        }
+        self._digests = {
+            folder: read_manifest(Path(folder)).weights_sha256
+            for folders in self._models.values()
+            for folder in folders
+        }
+        self._cells = self._success_cells()
+        self._cache = Cache(options.output / 'cache', options.resume)
+        self._results: dict[int, CellResult] = {}
+        self._timings: dict[RowKey, Timing] = {}
+        self._speed: list[dict[str, Any]] = []
+
+    def measure(self) -> None:
+        """Measure success, then times, then the speed of one iteration."""
+        options = self._options
+        for position, result in run_all(
+            'success', run_cell, decode_result, self._cells, self._cache, options.workers
+        ):
+            self._results[position] = result
+        if options.timed_episodes:
+            cells = self._timed_cells()
+            for position, timing in run_all(
+                'times', time_cell, decode_timing, cells, self._cache, workers=1
+            ):
+                self._timings[key_of(cells[position])] = timing
+        if not options.no_speed:
+            self._speed = speed_rows(options.tasks[0], self._models[options.tasks[0]][0])
+
+    def content(self) -> dict[str, Any]:
+        """What results.json says of all that has been measured so far."""
+        rows = gather(self._cells, self._results, self._timings)
+        return content_of(rows, self._speed, self._description())
+
+    def _success_cells(self) -> list[Cell]:
+        options = self._options
+        horizons = sorted({*options.horizons, *(
+            options.ablation_horizons if options.ablations else ()
+        )})
+        closed = [
+            (horizon, name) for horizon in horizons for name in planner_names(options, horizon)
         ]
-    if options.full:
-        options.episodes = max(options.episodes, 60)
-    for name in ('episodes', 'workers', 'replan_every'):
-        if getattr(options, name) < 1:
-            parser.error(f'--{name.replace("_", "-")} must be at least 1')
-    if min(options.horizons) < 1:
-        parser.error('--horizons must be at least 1')
-    return options
+        whole = list(product(options.horizons, options.planners)) if options.open_loop else []
+        return [
+            self._cell(task, number, horizon, name, loop)
+            for loop, pairs in ((options.replan_every, closed), (None, whole))
+            for task in options.tasks
+            for number in range(len(self._models[task]))
+            for horizon, name in pairs
+        ]
+
+    def _cell(
+        self, task: str, number: int, horizon: int, name: str, replan_every: int | None
+    ) -> Cell:
+        variant = VARIANTS[name]
+        return Cell(
+            task=task,
+            name=name,
+            planner=variant.planner,
+            horizon=horizon,
+            model=self._models[task][number],
+            seeds=evaluation_seeds(number, self._options.episodes),
+            options=variant.options,
+            replan_every=replan_every,
+            horizon_mode='fixed' if self._options.fixed_horizon else 'shrinking',
+        )
+
+    def _timed_cells(self) -> list[Cell]:
+        """The closed loops on the first model, with fewer episodes."""
+        seeds = evaluation_seeds(0, self._options.timed_episodes)
+        first = {folders[0] for folders in self._models.values()}
+        return [
+            replace(cell, seeds=seeds)
+            for cell in self._cells
+            if cell.closed_loop and cell.model in first
+        ]
+
+    def _description(self) -> dict[str, Any]:
+        options = self._options
+        return {
+            'workers': options.workers,
+            'seeds': {
+                'evaluation': {
+                    task: [
+                        list(evaluation_seeds(number, options.episodes))
+                        for number in range(len(folders))
+                    ]
+                    for task, folders in self._models.items()
+                },
+                'timed': list(evaluation_seeds(0, options.timed_episodes)),
+                'tuning_from': TUNING_SEED,
+            },
+            'models': {
+                task: [
+                    {'name': Path(folder).name, 'sha256': self._digests[folder]}
+                    for folder in folders
+                ]
+                for task, folders in self._models.items()
+            },
+            'replan_every_steps': options.replan_every,
+            'horizon_mode': 'fixed' if options.fixed_horizon else 'shrinking',
+        }
 
 
-def cells_of(options: argparse.Namespace) -> list[Cell]:
-    """The table's cells; every planner gets the same episodes."""
-    seeds = tuple(range(options.seed, options.seed + options.episodes))
-    loops = [options.replan_every, OPEN_LOOP] if options.open_loop else [options.replan_every]
-    return [
-        Cell(options.task, variant, horizon, seeds, replan_every)
-        for replan_every, variant, horizon in product(loops, options.planners, options.horizons)
-    ]
-
-
-def speed_rows(task: str) -> list[dict[str, Any]]:
+def speed_rows(name: str, folder: str) -> list[dict[str, Any]]:
     """Iteration times on one thread."""
     torch.set_num_threads(1)
-    model, _ = load_model(find_model(task))
+    model, _ = load_model(Path(folder))
     kinds: tuple[DistanceKind, ...] = ('latent', 'time_to_reach')
     cases = list(product(kinds, SPEED_CANDIDATES, SPEED_HORIZONS))
     return [
-        asdict(measure_iteration(task, goal_distance(model, kind), horizon, candidates))
+        asdict(measure_iteration(name, goal_distance(model, kind), horizon, candidates))
         for kind, candidates, horizon in tqdm(cases, desc='speed', unit='case')
     ]
 
 
-def paired_tests(results: Sequence[tuple[Cell, list[EpisodeRow]]]) -> list[dict[str, Any]]:
-    """McNemar's test of the first planner against every other, horizon by horizon."""
-    tests = []
-    reference = results[0][0].variant
-    for cell, rows in results:
-        first = next(
-            own
-            for other, own in results
-            if other.variant == reference
-            and other.horizon == cell.horizon
-            and other.replan_every == cell.replan_every
-        )
-        if cell.variant == reference:
-            continue
-        pairs = [(a.reached, b.reached) for a, b in zip(first, rows, strict=True)]
-        tests.append(
-            {
-                'first': reference,
-                'second': cell.variant,
-                'horizon': cell.horizon,
-                'closed_loop': cell.closed_loop,
-                'only_first': sum(a and not b for a, b in pairs),
-                'only_second': sum(b and not a for a, b in pairs),
-                'p': mcnemar([a for a, _ in pairs], [b for _, b in pairs]),
-            }
-        )
-    return tests
-
-
-def write(
-    options: argparse.Namespace,
-    results: Sequence[tuple[Cell, list[EpisodeRow]]],
-    speed: Sequence[dict[str, Any]],
-) -> None:
-    """Write results.json, tables and plots of what has been measured."""
-    options.output.mkdir(parents=True, exist_ok=True)
-    rows = [summary(cell, episodes) for cell, episodes in results]
-    tests = paired_tests(results) if results else []
-    content = {
-        'machine': machine(),
-        'versions': versions(),
-        'threads': 1,
-        'workers': options.workers,
-        'seeds': {
-            'evaluation': [options.seed, options.seed + options.episodes - 1],
-            'tuning_from': TUNING_SEED,
-        },
-        'budget_steps': 75,
-        'replan_every_steps': options.replan_every,
-        'rows': rows,
-        'paired': tests,
-        'speed': list(speed),
-        'episodes': [
-            {'planner': cell.variant, 'horizon': cell.horizon, 'closed_loop': cell.closed_loop}
-            | {'episodes': [asdict(row) for row in episodes]}
-            for cell, episodes in results
-        ],
-    }
-    (options.output / 'results.json').write_text(json.dumps(content, indent=1) + '\n')
-    sections = []
-    if rows:
-        sections += [success_table(rows), paired_table(tests)]
-        closed = [row for row in rows if row['closed_loop']]
-        plot_success(options.output / 'success.png', closed or rows)
-    if speed:
-        sections.append(speed_table(speed))
-        plot_speed(options.output / 'speed.png', speed)
-    text = '\n\n'.join(sections)
-    (options.output / 'tables.md').write_text(text + '\n')
-    print(text)
-    print(f'\nWrote {options.output}/results.json, tables.md and plots')
+def finish(output: Path, content: Mapping[str, Any]) -> None:
+    """Write and print what has been measured."""
+    print(write(output, content))
+    print(f'\nWrote {output}/results.json, tables.md and plots')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; Ctrl-C writes what there is and exits with 130."""
     options = parse(arguments)
-    results: list[tuple[Cell, list[EpisodeRow]]] = []
-    speed: list[dict[str, Any]] = []
-    status = 0
     try:
-        find_model(options.task)
-        if not options.no_speed:
-            speed = speed_rows(options.task)
-        cells = cells_of(options)
-        with tqdm(total=len(cells), desc='cells', unit='cell') as bar:
-            for cell, rows in run_cells(cells, options.workers):
-                results.append((cell, rows))
-                bar.update()
-                reached = sum(row.reached for row in rows)
-                bar.write(f'{cell.variant}, T = {cell.horizon}: {reached} of {len(rows)}')
+        run = Run(options)
     except CheckpointError as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 2
+    status = 0
+    try:
+        run.measure()
     except KeyboardInterrupt:
-        print('\nbenchmark: interrupted', file=sys.stderr)
+        print('\nbenchmark: interrupted; --resume goes on from here', file=sys.stderr)
         status = 130
-    write(options, results, speed)
+    finish(options.output, run.content())
     return status
 
 

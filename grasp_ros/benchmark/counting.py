@@ -1,60 +1,63 @@
-"""A world model that counts what a planner asks of it."""
+"""Counting what a planner asks of its world model."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import Observation
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.core.objective import GoalDistance
+from grasp_ros.core.planner import Planner
+from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.core.world_model import WorldModel
 
 
-class CountingModel:
-    """Passes everything on to a model and counts the calls of its predictor.
+class CountingPlanner:
+    """Passes everything on to a planner and counts its solves and the predictor's calls in them.
 
     Attributes:
-        predictor_calls: made so far.
-        predicted_rows: rows of all of them.
+        solves: made so far; of many problems at once they count as one.
+        predictor_calls: in all of them.
     """
 
-    def __init__(self, model: CompactModel) -> None:
-        """Count for `model`."""
-        self.model = model
-        self.latent_shape = model.latent_shape
-        self.action_dim = model.action_dim
-        self.history = model.history
+    def __init__(self, planner: Planner, model: WorldModel) -> None:
+        """Count for `planner`; a counter takes the place of its model's `predict`."""
+        self._planner = planner
+        self.distance: GoalDistance = planner.distance
+        self.solves = 0
         self.predictor_calls = 0
-        self.predicted_rows = 0
+        self._calls = 0
+        predict: Any = model.predict
+
+        def counted(latents: Tensor, actions: Tensor) -> Tensor:
+            self._calls += 1
+            following: Tensor = predict(latents, actions)
+            return following
+
+        # On the instance, so that whatever else the model has stays visible to the planner.
+        model.predict = counted  # type: ignore[method-assign]
 
     @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+    def calls_per_solve(self) -> float:
+        """Predictor calls of a solve, on average."""
+        return self.predictor_calls / max(1, self.solves)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of latents and actions."""
-        return self.model.dtype
+    def prepare(self, problem: PlanProblem) -> None:
+        """See Planner."""
+        self._planner.prepare(problem)
 
-    def encode(self, observation: Observation) -> Tensor:
-        """See WorldModel."""
-        return self.model.encode(observation)
-
-    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """See WorldModel."""
-        self.predictor_calls += 1
-        self.predicted_rows += len(latents)
-        return self.model.predict(latents, actions)
-
-    @property
-    def knows_manifold(self) -> bool:
-        """See HasManifold."""
-        return self.model.knows_manifold
-
-    def off_manifold(self, latents: Tensor) -> Tensor:
-        """See HasManifold."""
-        return self.model.off_manifold(latents)
-
-    def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """See HasTimeToReach."""
-        return self.model.time_to_reach(latents, goal)
+    def plan(
+        self,
+        problem: PlanProblem,
+        init: Plan | None = None,
+        *,
+        generator: torch.Generator,
+        deadline_s: float | None = None,
+    ) -> Plan:
+        """See Planner."""
+        before = self._calls
+        plan = self._planner.plan(problem, init, generator=generator, deadline_s=deadline_s)
+        self.solves += 1
+        self.predictor_calls += self._calls - before
+        return plan

@@ -6,12 +6,14 @@ plan is made; a plan acts one period after its picture, as it does on the node.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
+from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.sim.episodes import Episode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
@@ -27,11 +29,23 @@ class LockStepRun:
         result: the verdict.
         solve_times_s: of all solves, wall-clock.
         positions: (S + 1, 2) in metres, where the robot was at each step.
+        cut: whether it was given up undecided, for want of time.
     """
 
     result: EpisodeResult
     solve_times_s: tuple[float, ...]
     positions: NDArray[np.float64]
+    cut: bool = False
+
+
+def lock_step(config: ControllerConfig, period_s: float, replan_every: int) -> ControllerConfig:
+    """The policy `config` with the times of lock step: plans act after one control period."""
+    return replace(
+        config,
+        planning_delay=period_s,
+        max_plan_age=(replan_every + 2) * period_s,
+        image_timeout=2 * period_s,
+    )
 
 
 def run_episode(
@@ -40,6 +54,7 @@ def run_episode(
     episode: Episode,
     rules: Rules,
     replan_every: int = 1,
+    most_solving_s: float = math.inf,
 ) -> LockStepRun:
     """Drive one episode.
 
@@ -49,6 +64,7 @@ def run_episode(
         episode: start and goal.
         rules: what counts as success.
         replan_every: control periods between replans; a plan must live so long.
+        most_solving_s: wall-clock seconds of solves after which the episode is given up.
     """
     controller.reset()
     controller.set_goal(world.render(episode.goal[None])[0])
@@ -58,7 +74,8 @@ def run_episode(
     position = episode.start[None]
     times: list[float] = []
     positions = [position[0]]
-    while not judge.update(position[0] / METRES_PER_PIXEL):
+    cut = False
+    while not cut and not judge.update(position[0] / METRES_PER_PIXEL):
         now_ns = round(judge.step * world.control_period * NANOSECONDS)
         controller.observe(world.render(position)[0], now_ns)
         command = controller.command(now_ns)
@@ -69,4 +86,5 @@ def run_episode(
             plan = controller.plan(now_ns).plan
             if plan is not None:
                 times.append(plan.solve_time_s)
-    return LockStepRun(judge.result(), tuple(times), np.stack(positions))
+                cut = sum(times) > most_solving_s
+    return LockStepRun(judge.result(), tuple(times), np.stack(positions), cut)

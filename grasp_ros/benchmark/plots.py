@@ -6,15 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+import numpy as np
 from matplotlib.figure import Figure
 
+from grasp_ros.benchmark.variants import SHIPPED
 
-def plot_success(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+Row = Mapping[str, Any]
+SEEDED = ', seeded'
+
+
+def plot_success(path: Path, rows: Sequence[Row]) -> None:
     """Success and planning time against the horizon, one line for each planner (PNG)."""
-    figure = Figure(figsize=(11, 4.5), layout='constrained')
+    figure = Figure(figsize=(12, 5), layout='constrained')
     success, times = figure.subplots(1, 2)
-    planners = dict.fromkeys(row['planner'] for row in rows)
-    for planner in planners:
+    styles = _styles([row['planner'] for row in rows])
+    for planner, style in styles.items():
         own = sorted(
             (row for row in rows if row['planner'] == planner), key=lambda row: row['horizon']
         )
@@ -22,21 +29,47 @@ def plot_success(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         rates = [100 * row['success'] for row in own]
         below = [rate - 100 * row['success_ci'][0] for rate, row in zip(rates, own, strict=True)]
         above = [100 * row['success_ci'][1] - rate for rate, row in zip(rates, own, strict=True)]
-        success.errorbar(horizons, rates, [below, above], marker='o', capsize=3, label=planner)
+        success.errorbar(
+            horizons, rates, [below, above], marker='o', capsize=2, elinewidth=0.6, **style
+        )
         timed = [row for row in own if row['median_time_s'] is not None]
         times.plot(
             [row['horizon'] for row in timed],
             [row['median_time_s'] for row in timed],
             marker='o',
             label=planner,
+            **style,
         )
     success.set(xlabel='horizon T, model steps', ylabel='success, %', ylim=(-3, 103))
     times.set(
         xlabel='horizon T, model steps',
         ylabel='median planning time of the successes, s',
-        yscale='log',
+        yscale='log' if any(row['median_time_s'] for row in rows) else 'linear',
     )
     times.legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
+    figure.suptitle(rows[0]['task'])
+    figure.savefig(path, dpi=120)
+
+
+def plot_censored(path: Path, curves: Sequence[Row]) -> None:
+    """Share of episodes reached within a planning time, one picture for each horizon (PNG)."""
+    horizons = sorted({curve['horizon'] for curve in curves})
+    figure = Figure(figsize=(5 * len(horizons) + 2, 5), layout='constrained')
+    styles = _styles([curve['planner'] for curve in curves])
+    last = max((curve['reached_after_s'][-1] for curve in curves if curve['reached_after_s']),
+               default=1.0)
+    every_axes = figure.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
+    for axes, horizon in zip(every_axes, horizons, strict=True):
+        for curve in (curve for curve in curves if curve['horizon'] == horizon):
+            times = np.array([*curve['reached_after_s'], last])
+            share = 100 * np.arange(1, len(times) + 1) / curve['episodes']
+            share[-1] = 100 * (len(times) - 1) / curve['episodes']
+            planner = curve['planner']
+            axes.step(times, share, where='post', label=planner, **styles[planner])
+        axes.set(xscale='log', title=f'T = {horizon}', xlabel='planning time, s', ylim=(-3, 103))
+    every_axes[0].set_ylabel('episodes reached, % (failures never are)')
+    every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
+    figure.suptitle(curves[0]['task'])
     figure.savefig(path, dpi=120)
 
 
@@ -67,3 +100,20 @@ def plot_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set(xlabel='horizon T, model steps', ylabel='one iteration, ms', yscale='log')
     axes.legend(fontsize='small')
     figure.savefig(path, dpi=120)
+
+
+def _styles(planners: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Line style of each planner: GRASP as shipped black, a rival with seeds dashed."""
+    colours = matplotlib.color_sequences['tab20']
+    bases = list(dict.fromkeys(name.removesuffix(SEEDED) for name in planners if name != SHIPPED))
+    styles: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(planners):
+        if name == SHIPPED:
+            styles[name] = {'color': 'black', 'linewidth': 2.5}
+            continue
+        styles[name] = {
+            'color': colours[bases.index(name.removesuffix(SEEDED)) % len(colours)],
+            'linestyle': '--' if name.endswith(SEEDED) else '-',
+            'linewidth': 1.2,
+        }
+    return styles

@@ -1,4 +1,7 @@
-"""What the benchmark compares: planners of the registry with named settings."""
+"""What the benchmark compares: planners of the registry with named settings.
+
+To add a row, add an entry to RIVALS, ABLATIONS or OWN; `benchmark --planners NAME` then runs it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from grasp_ros.planners.grasp import GraspConfig
+
+LATENT: Mapping[str, Any] = {'goal_distance': 'latent'}
 PUBLISHED: Mapping[str, Any] = {
     'goal_distance': 'latent',
     'iterations': 750,
@@ -23,7 +29,21 @@ PUBLISHED: Mapping[str, Any] = {
     'seed_greedy': False,
     'proposals': 0,
 }
-LATENT: Mapping[str, Any] = {'goal_distance': 'latent'}
+SEEDS: Mapping[str, Any] = {'seed_greedy': True, 'proposals': 8}
+"""The seeds of GRASP as shipped, given to rivals in rows of their own."""
+
+SHIPPED = 'grasp'
+"""The planner that all others are tested against."""
+
+
+
+def _noise(factor: float) -> Mapping[str, Any]:
+    """The state noise of GRASP as shipped, scaled."""
+    shipped = GraspConfig()
+    return {
+        'state_noise': factor * shipped.state_noise,
+        'state_noise_end': factor * shipped.state_noise_end,
+    }
 
 
 @dataclass(frozen=True)
@@ -33,32 +53,60 @@ class Variant:
     Attributes:
         planner: name in the registry.
         options: settings that are not the planner's defaults.
-        full_only: too slow for the short run.
+        short: whether the short run has it.
     """
 
     planner: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    full_only: bool = False
+    short: bool = False
 
 
-VARIANTS: Mapping[str, Variant] = {
-    'grasp': Variant('grasp'),
-    'grasp, no lifted iterations': Variant('grasp', {'iterations': 0}),
-    'grasp, published': Variant('grasp', PUBLISHED, full_only=True),
+OWN: Mapping[str, Variant] = {
+    SHIPPED: Variant('grasp', short=True),
+    'grasp, published': Variant('grasp', PUBLISHED),
+    'grasp, CEM sync': Variant('grasp', {'sync_kind': 'cem'}),
     'grasp, latent distance': Variant('grasp', LATENT),
-    'grasp, no sync': Variant('grasp', {'sync_every': 0}, full_only=True),
-    'grasp, state gradients': Variant('grasp', {'stop_gradient': False}, full_only=True),
-    'grasp, no noise': Variant('grasp', {'state_noise': 0.0}, full_only=True),
-    'grasp, no goal shaping': Variant(
-        'grasp', {'goal_weight': 0.0, 'goal_weight_end': 0.0}, full_only=True
-    ),
-    'greedy': Variant('greedy'),
-    'cem': Variant('cem'),
-    'cem, latent distance': Variant('cem', LATENT, full_only=True),
-    'icem': Variant('icem'),
-    'mppi': Variant('mppi'),
-    'gradient': Variant('gradient'),
-    'gradient, latent distance': Variant('gradient', LATENT, full_only=True),
-    'latco': Variant('latco', full_only=True),
-    'random_shooting': Variant('random_shooting'),
 }
+
+RIVALS: Mapping[str, Variant] = {
+    'cem': Variant('cem', {'samples': 64, 'rounds': 3, 'elites': 8}, short=True),
+    'cem, coloured noise': Variant(
+        'cem', {'samples': 64, 'rounds': 3, 'elites': 8, 'noise_beta': 2.0}
+    ),
+    'icem': Variant('icem', {'samples': 64, 'rounds': 3}, short=True),
+    'mppi': Variant('mppi', {'samples': 64, 'rounds': 3}, short=True),
+    'gradient': Variant('gradient', {'iterations': 25, 'starts': 4}, short=True),
+    'latco': Variant('latco', {'iterations': 20}),
+    'random_shooting': Variant('random_shooting', {'proposals': 128}, short=True),
+}
+
+COMPARED: Mapping[str, Variant] = {
+    **OWN,
+    'greedy': Variant('greedy', short=True),
+    **RIVALS,
+    **{
+        # What a rival says of its own proposals stands: they are all that random shooting has.
+        f'{name}, seeded': Variant(rival.planner, {**SEEDS, **rival.options})
+        for name, rival in RIVALS.items()
+    },
+}
+
+ABLATIONS: Mapping[str, Variant] = {
+    SHIPPED: OWN[SHIPPED],
+    'grasp, no sync': Variant('grasp', {'sync_every': 0}),
+    'grasp, state gradients on': Variant('grasp', {'stop_gradient': False}),
+    'grasp, no noise': Variant('grasp', _noise(0.0)),
+    'grasp, half the noise': Variant('grasp', _noise(0.5)),
+    'grasp, twice the noise': Variant('grasp', _noise(2.0)),
+    'grasp, five times the noise': Variant('grasp', _noise(5.0)),
+    'grasp, no goal shaping': Variant('grasp', {'goal_weight': 0.0, 'goal_weight_end': 0.0}),
+    'grasp, no lifted iterations': Variant('grasp', {'iterations': 0}),
+    'grasp, 1 candidate': Variant('grasp', {'candidates': 1}),
+    'grasp, 8 candidates': Variant('grasp', {'candidates': 8}),
+    'grasp, 32 candidates': Variant('grasp', {'candidates': 32}),
+    'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
+    'grasp, no proposals': Variant('grasp', {'proposals': 0}),
+    'grasp, latent distance': OWN['grasp, latent distance'],
+}
+
+VARIANTS: Mapping[str, Variant] = {**COMPARED, **ABLATIONS}

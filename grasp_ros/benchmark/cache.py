@@ -1,0 +1,57 @@
+"""Results of finished cells on disk, so that a run that was cut can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from grasp_ros.benchmark.cells import Cell
+from grasp_ros.models.checkpoint import read_manifest
+from grasp_ros.planners.registry import PLANNERS
+
+
+class Cache:
+    """One JSON file for each result, named by what it is a result of."""
+
+    def __init__(self, folder: Path, resume: bool) -> None:
+        """Keep results in `folder`; without `resume` those of earlier runs are not read."""
+        self._folder = folder
+        self._resume = resume
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The result of that kind kept for a cell, or None; a damaged file is none."""
+        if not self._resume:
+            return None
+        try:
+            found = json.loads(self._path(kind, cell, more).read_text())
+        except (OSError, ValueError):
+            return None
+        result = found.get('result')
+        return result if isinstance(result, dict) else None
+
+    def put(
+        self, kind: str, cell: Cell, more: Mapping[str, Any], result: Mapping[str, Any]
+    ) -> None:
+        """Keep a result of that kind for a cell; `more` is what it depends on beside the cell."""
+        path = self._path(kind, cell, more)
+        content = {'of': _identity(kind, cell, more), 'result': result}
+        partial = path.with_suffix('.part')
+        partial.write_text(json.dumps(content, indent=1) + '\n')
+        partial.replace(path)
+
+    def _path(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> Path:
+        text = json.dumps(_identity(kind, cell, more), sort_keys=True)
+        return self._folder / f'{hashlib.sha256(text.encode()).hexdigest()[:24]}.json'
+
+
+def _identity(kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any]:
+    """All that decides a result but the code: the planner's resolved options, the weights."""
+    identity = asdict(cell) | {'kind': kind, **more}
+    identity['options'] = asdict(PLANNERS[cell.planner].config(**cell.options))
+    identity['model'] = read_manifest(Path(cell.model)).weights_sha256
+    return identity

@@ -1,0 +1,88 @@
+"""How long solves take: alone on the machine, one problem at a time, on one pinned thread."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grasp_ros.benchmark.cells import GOAL_TOLERANCE, Cell, episode_of, policy
+from grasp_ros.benchmark.episodes import lock_step, run_episode
+from grasp_ros.benchmark.judge import Rules
+from grasp_ros.benchmark.memory import peak_mb, reset_peak
+from grasp_ros.control import build_controller, model_limits
+from grasp_ros.models.checkpoint import load_model
+from grasp_ros.planners.registry import build
+
+MOST_SOLVING_S = 30.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of the solves of a planner at a horizon.
+
+    Attributes:
+        first_s: of the first solve of each episode.
+        replans_s: of all others, warm-started.
+        peak_memory_mb: of the process while it ran the episodes.
+        cut: whether the last episode was not driven to its end, for want of time.
+    """
+
+    first_s: tuple[float, ...]
+    replans_s: tuple[float, ...]
+    peak_memory_mb: float
+    cut: bool
+
+
+def decode_timing(content: Mapping[str, Any]) -> Timing:
+    """A Timing from its fields in JSON."""
+    return Timing(
+        tuple(content['first_s']),
+        tuple(content['replans_s']),
+        content['peak_memory_mb'],
+        content['cut'],
+    )
+
+
+def time_cell(cell: Cell) -> Timing:
+    """Drive the cell's episodes one after the other with the real controller.
+
+    The process is pinned to one of its cores where the system allows it.
+    """
+    pin()
+    torch.set_num_threads(1)
+    model, manifest = load_model(Path(cell.model))
+    planner = build(cell.planner, model, cell.options)
+    # Whole plans are measured by their first solve, which is the same.
+    every = cell.replan_every or 1000 * cell.horizon
+    config = lock_step(policy(cell), manifest.model_dt, every)
+    controller = build_controller(
+        model, manifest, planner, model_limits(manifest), config, GOAL_TOLERANCE
+    )
+    controller.prepare()
+    reset_peak()
+    first: list[float] = []
+    replans: list[float] = []
+    cut = False
+    for seed in cell.seeds:
+        task = episode_of(cell.task, seed)
+        left = MOST_SOLVING_S - sum(first) - sum(replans)
+        run = run_episode(
+            controller, task.world, task.episode, Rules(budget=task.budget), every, left
+        )
+        first += run.solve_times_s[:1]
+        replans += run.solve_times_s[1:]
+        cut = run.cut
+        if cut:
+            break
+    return Timing(tuple(first), tuple(replans), peak_mb(), cut)
+
+
+def pin() -> None:
+    """Keep this process on one of the cores that it may use, where the system can."""
+    if hasattr(os, 'sched_setaffinity'):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
