@@ -7,10 +7,14 @@ import torch
 
 from grasp_ros.benchmark.command import main
 from grasp_ros.benchmark.per_step_loop import loop_loss
+from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration, random_problem
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.tuning import GRIDS, Setting, picks
+from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import goal_distance, lifted_gradients
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.planners.registry import PLANNERS
 
 
 @pytest.fixture
@@ -102,6 +106,41 @@ def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
     )
     again = run(tmp_path, *arguments, '--resume')
     assert again['rows'] == first['rows']
+
+
+def tried(planner, reached, replan_ms, **options):
+    return Setting(planner, options, reached, 20, replan_ms, 1.0)
+
+
+def test_the_quickest_setting_that_is_good_enough_is_picked():
+    settings = [
+        tried('cem', 20, 90.0, samples=300),
+        tried('cem', 18, 30.0, samples=64),
+        tried('cem', 18, 40.0, samples=128),
+        tried('cem', 17, 10.0, samples=16),
+        tried('cem', 19, None, samples=8),
+        tried('greedy', 3, 5.0, choices=8),
+    ]
+    assert picks(settings) == {'cem': {'samples': 64}, 'greedy': {'choices': 8}}
+
+
+def test_every_planner_is_tuned_with_the_same_effort():
+    assert {len(grid) for grid in GRIDS.values()} == {8}
+    for name, grid in GRIDS.items():
+        config = PLANNERS[VARIANTS[name].planner].config
+        assert len({repr(config(**options)) for options in grid}) == 8
+
+
+def test_tuning_keeps_off_the_evaluation_seeds(tmp_path):
+    arguments = ['--tune', '--tasks', 'two_room', '--planners', 'greedy', '--horizons', '15']
+    arguments += ['--episodes', '2', '--workers', '1', '--output', str(tmp_path)]
+    assert main(arguments) == 0
+    results = json.loads((tmp_path / 'tuning_two_room.json').read_text())
+    assert results['tuning_seeds'] == [100_000, 100_001]
+    assert [setting['picked'] for setting in results['settings']].count(True) == 1
+    assert len(results['settings']) == 8
+    with pytest.raises(ValueError, match='below 100000'):
+        evaluation_seeds(99, 1)
 
 
 def test_unknown_model_is_named(tmp_path, capsys):

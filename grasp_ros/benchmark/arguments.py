@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grasp_ros.benchmark.seeds import evaluation_seeds
+from grasp_ros.benchmark.tuning import GRIDS
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
 from grasp_ros.models.checkpoint import PRETRAINED
 from grasp_ros.sim.tasks import TASKS
@@ -40,7 +41,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--timed-episodes', type=int, default=None, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 1, with --full 3')
     add('--tune', action='store_true',
-        help='try the settings of tuning.GRIDS on the tuning seeds instead')
+        help='try many settings of each planner on the tuning seeds instead, on the first model, '
+        'task and horizon (default 50)')
     add('--no-speed', action='store_true', help='leave out the times of one iteration')
     add('--workers', type=int, default=2, help='processes that measure success; default 2')
     add('--resume', action='store_true', help='take finished cells from OUTPUT/cache')
@@ -57,11 +59,13 @@ def _fill(options: argparse.Namespace) -> None:
         options.tasks = [name for name in HARD_TASKS if (PRETRAINED / name).is_dir()]
         options.tasks = options.tasks or ['two_room']
     if options.planners is None:
-        options.planners = [name for name, variant in COMPARED.items() if full or variant.short]
+        options.planners = list(GRIDS) if options.tune else [
+            name for name, variant in COMPARED.items() if full or variant.short
+        ]
     if options.horizons is None:
         options.horizons = [50] if options.tune else [25, 50, 80] if full else [25, 50]
     if options.episodes is None:
-        options.episodes = 34 if full or options.tune else 10
+        options.episodes = 34 if full else 20 if options.tune else 10
     if options.timed_episodes is None:
         options.timed_episodes = 3 if full else 1
     options.open_loop |= full

@@ -22,6 +22,7 @@ from grasp_ros.benchmark.running import run_all
 from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration
 from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
+from grasp_ros.benchmark.tuning_run import tune
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import DistanceKind, goal_distance
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model, read_manifest
@@ -168,6 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; Ctrl-C writes what there is and exits with 130."""
     options = parse(arguments)
     try:
+        if options.tune:
+            return tune(options)
         run = Run(options)
     except CheckpointError as error:
         print(f'benchmark: {error}', file=sys.stderr)

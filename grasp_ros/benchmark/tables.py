@@ -83,7 +83,7 @@ def tuning_table(settings: Sequence[Row]) -> str:
         options = ', '.join(f'{name} {value}' for name, value in setting['options'].items())
         lines.append(
             f'| {setting["planner"]} | {options or "defaults"} | {setting["reached"]} of '
-            f'{setting["episodes"]} | {setting["replan_ms"]:.1f} '
+            f'{setting["episodes"]} | {_shown(setting["replan_ms"], ".1f")} '
             f'| {"yes" if setting["picked"] else ""} |'
         )
     return '\n'.join(lines)
