@@ -125,6 +125,7 @@ setup(
     ],
     extras_require={
         'benchmark': ['matplotlib>=3.8'],
+        'ray': ['ray>=2.60'],
         'ros': [
             'ros-kilted-diagnostic-msgs==5.5.1',
             'ros-kilted-geometry-msgs==5.5.1',

@@ -20,6 +20,7 @@ EXECUTABLES = {
     'train': 'grasp_ros.training.command',
     'benchmark': 'grasp_ros.benchmark.command',
 }
+NOT_FOR_MAKE = {'ray'}  # too big for what it is to most
 STATES = [
     'WAITING_IMAGE', 'WAITING_GOAL', 'PLANNING', 'RUNNING', 'REACHED', 'DISABLED', 'STALE_IMAGE',
     'PLAN_EXPIRED', 'PLANNER_ERROR', 'BAD_PLAN',
@@ -65,6 +66,8 @@ def test_requirements_install_what_the_package_asks_for():
     for pin in map(requirement, filter(None, lines)):
         pins.setdefault(pin.name, []).append(next(iter(pin.specifier)).version)
     for asked in map(requirement, distribution().requires):
+        if asked.name in NOT_FOR_MAKE:
+            continue
         assert all(asked.specifier.contains(pin) for pin in pins[asked.name]), asked
 
 
