@@ -10,6 +10,7 @@ from grasp_ros.core.objective import (
     goal_distance,
     lifted_gradients,
     rollout_cost,
+    rollout_gradient,
     squared_error,
 )
 from grasp_ros.core.types import PlanProblem
@@ -163,6 +164,20 @@ def test_the_cost_of_a_rollout_is_its_end_and_a_share_of_its_way():
     distance = torch.tensor([[4.0, 2.0, 0.0], [1.0, 1.0, 1.0]])
     assert rollout_cost(distance, 0.0).tolist() == [0.0, 1.0]
     assert rollout_cost(distance, 2.0).tolist() == [4.0, 3.0]
+
+
+@pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
+@pytest.mark.parametrize(('history', 'shape'), SHAPES)
+def test_the_gradient_of_a_rollout_is_autograds(history, shape, kind):
+    model = SmoothModelWithHead(history, shape, 2)
+    distance = goal_distance(model, kind)
+    problem = make_problem(model, HORIZON, batch=CANDIDATES)
+    actions = random_point(model, CANDIDATES, HORIZON)[1].requires_grad_()
+    states = rollout(model, problem.context, problem.past_actions, actions)
+    cost = rollout_cost(distance(states, problem.goal[:, None]), path_weight=0.7)
+    (expected,) = torch.autograd.grad(cost.sum(), [actions])
+    found = rollout_gradient(distance, problem, actions, path_weight=0.7)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 class HandWrittenAdam:

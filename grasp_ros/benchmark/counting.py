@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,21 +23,26 @@ class CountingPlanner:
     """
 
     def __init__(self, planner: Planner, model: WorldModel) -> None:
-        """Count for `planner`; a counter takes the place of its model's `predict`."""
+        """Count for `planner`; counters take the place of its model's `predict` and `linearise`.
+
+        Predictions in captured graphs are not seen: count with a planner that captures nothing.
+        """
         self._planner = planner
         self.distance: GoalDistance = planner.distance
         self.solves = 0
         self.predictor_calls = 0
         self._calls = 0
-        predict: Any = model.predict
-
-        def counted(latents: Tensor, actions: Tensor) -> Tensor:
-            self._calls += 1
-            following: Tensor = predict(latents, actions)
-            return following
-
         # On the instance, so that whatever else the model has stays visible to the planner.
-        model.predict = counted  # type: ignore[method-assign]
+        for name in ('predict', 'linearise'):
+            if hasattr(model, name):
+                setattr(model, name, self._counted(getattr(model, name)))
+
+    def _counted(self, predict: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
+        def counted(latents: Tensor, actions: Tensor) -> Any:
+            self._calls += 1
+            return predict(latents, actions)
+
+        return counted
 
     @property
     def calls_per_solve(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -12,8 +13,10 @@ from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import (
     HasManifold,
     HasTimeToReach,
+    HasTimeToReachGradient,
     WorldModel,
-    predict_windows,
+    fold,
+    linearise,
     windows,
 )
 
@@ -48,14 +51,39 @@ class GoalDistance:
         distance = self.to_goal(latents, goal)
         if self.manifold_weight == 0.0:
             return distance
-        excess = torch.relu(cast(HasManifold, self.model).off_manifold(latents) - 1.0)
-        return distance + self.manifold_weight * excess
+        return distance + self.manifold_weight * self._excess(latents, goal)
 
     def to_goal(self, latents: Tensor, goal: Tensor) -> Tensor:
         """The distance alone (...) of latents (..., *Z) to goals (..., *Z)."""
         if self.kind == 'time_to_reach':
             return cast(HasTimeToReach, self.model).time_to_reach(latents, goal)
         return squared_error(latents, goal, len(self.model.latent_shape))
+
+    def with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        """What a call gives (...), and the gradient of its sum in the latents (..., *Z).
+
+        The goals broadcast against the latents, not the other way round.
+        """
+        if type(self).__call__ is not GoalDistance.__call__:
+            return gradient_by_autograd(self, latents, goal)
+        distances, gradient = self._to_goal_with_gradient(latents, goal)
+        if self.manifold_weight == 0.0:
+            return distances, gradient
+        excess, of_excess = gradient_by_autograd(self._excess, latents, goal)
+        weight = self.manifold_weight
+        return distances + weight * excess, gradient + weight * of_excess
+
+    def _to_goal_with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        if self.kind == 'latent':
+            difference = latents - goal
+            flat = difference.flatten(-len(self.model.latent_shape))
+            return flat.square().mean(dim=-1), difference * (2.0 / flat.shape[-1])
+        if isinstance(self.model, HasTimeToReachGradient):
+            return self.model.time_to_reach_gradient(latents, goal)
+        return gradient_by_autograd(self.to_goal, latents, goal)
+
+    def _excess(self, latents: Tensor, goal: Tensor) -> Tensor:
+        return torch.relu(cast(HasManifold, self.model).off_manifold(latents) - 1.0)
 
     @property
     def unit(self) -> str:
@@ -106,6 +134,17 @@ def goal_distance(
     return GoalDistance(model, kind, manifold_weight)
 
 
+def gradient_by_autograd(
+    distance: Callable[[Tensor, Tensor], Tensor], latents: Tensor, goal: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Distances (...) and the gradient of their sum in the latents, for any distance."""
+    latents = latents.detach().requires_grad_()
+    with torch.enable_grad():
+        distances = distance(latents, goal)
+        (gradient,) = torch.autograd.grad(distances.sum(), [latents])
+    return distances.detach(), gradient
+
+
 def squared_error(first: Tensor, second: Tensor, latent_dims: int) -> Tensor:
     """Mean squared difference over the last `latent_dims` dimensions."""
     return (first - second).square().flatten(-latent_dims).mean(dim=-1)
@@ -121,16 +160,29 @@ class LiftedGradients:
     """The lifted loss of B candidates and its gradients.
 
     Attributes:
-        loss: (B,) dynamics plus weighted goal terms, summed over time.
+        gap: predictions minus virtual states (B, T, *Z); zero where the residual does not count.
+        distances: goal distance of each prediction (B, T).
+        goal_weight: gamma.
         states: gradient (B, T, *Z) in the virtual states; zero in s_T, which is no variable.
         actions: gradient (B, T, A).
-        residual: root-mean-square dynamics residual of each step (B, T).
     """
 
-    loss: Tensor
+    gap: Tensor
+    distances: Tensor
+    goal_weight: float | Tensor
     states: Tensor
     actions: Tensor
-    residual: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """(B,) dynamics plus weighted goal terms, summed over time."""
+        error = self.gap.square().flatten(2).mean(dim=-1)
+        return (error + self.goal_weight * self.distances).sum(dim=1)
+
+    @property
+    def residual(self) -> Tensor:
+        """Root-mean-square dynamics residual of each step (B, T)."""
+        return self.gap.square().flatten(2).mean(dim=-1).sqrt()
 
 
 def lifted_gradients(
@@ -139,7 +191,7 @@ def lifted_gradients(
     states: Tensor,
     actions: Tensor,
     *,
-    goal_weight: float,
+    goal_weight: float | Tensor,
     stop_gradient: bool = True,
     max_rows: int | None = None,
 ) -> LiftedGradients:
@@ -148,53 +200,95 @@ def lifted_gradients(
     L = sum_t |F(sg(s_t), a_t) - s_{t+1}|^2 + goal_weight * d(F(sg(s_t), a_t), g), with the mean
     over the latent's elements (arXiv 2602.00475). With the latent distance s_T is fixed to the
     goal; with a learned one s_T is free, so that its residual drops out: a goal beyond the horizon
-    must not pull in latent space. With stop_gradient the gradient in a state is closed-form,
-    2 (s_{t+1} - F_t) / D, and no backward pass reaches the states.
+    must not pull in latent space. The gradient in a state is closed-form, 2 (s_{t+1} - F_t) / D,
+    where stop_gradient keeps the predictor's own out of it.
 
     Args:
         distance: goal distance d; its model predicts.
         problem: context (B, H, *Z) and goal (B, *Z), one row for each candidate.
         states: virtual states s_1 .. s_T (B, T, *Z).
         actions: (B, T, A).
-        goal_weight: gamma.
+        goal_weight: gamma, a number or a tensor without dimensions.
         stop_gradient: False lets the gradient flow into the states that are predicted from.
         max_rows: predict in chunks of time with about so many rows; None for one call.
     """
-    horizon = actions.shape[1]
-    latent_dims = len(distance.model.latent_shape)
-    chunk = horizon if max_rows is None else max(1, max_rows // len(actions))
-    counted = actions.new_ones(horizon)
-    if distance.kind != 'latent':
-        counted[-1] = 0.0
-    with torch.enable_grad():
-        actions = actions.detach().requires_grad_()
-        states = states.detach().requires_grad_(not stop_gradient)
-        latents, taken = windows(problem.context, states, problem.past_actions, actions)
-        variables = [actions] if stop_gradient else [actions, states]
-        gradients: list[Tensor] = []
-        losses, errors, predictions = [], [], []
-        for first in range(0, horizon, chunk):
-            part = slice(first, first + chunk)
-            predicted = predict_windows(distance.model, latents[:, part], taken[:, part])
-            error = squared_error(predicted, states[:, part], latent_dims) * counted[part]
-            loss = error + goal_weight * distance(predicted, problem.goal[:, None])
-            more = torch.autograd.grad(loss.sum(), variables, retain_graph=first + chunk < horizon)
-            gradients = [
-                extra if not gradients else gradients[index] + extra
-                for index, extra in enumerate(more)
-            ]
-            losses.append(loss.detach())
-            errors.append(error.detach())
-            predictions.append(predicted.detach())
-    if stop_gradient:
-        elements = states[0, 0].numel()
-        state_gradient = (states - torch.cat(predictions, dim=1)) * (2.0 / elements)
-    else:
-        state_gradient = gradients[1]
-    state_gradient[:, -1] = 0.0
-    return LiftedGradients(
-        loss=torch.cat(losses, dim=1).sum(dim=1),
-        states=state_gradient,
-        actions=gradients[0],
-        residual=torch.cat(errors, dim=1).sqrt(),
+    horizon, batch = actions.shape[1], actions.shape[0]
+    chunk = horizon if max_rows is None else max(1, max_rows // batch)
+    goal = problem.goal[:, None]
+    scale = 2.0 / problem.goal[0].numel()
+    latents, taken = windows(problem.context, states, problem.past_actions, actions)
+    parts: list[tuple[Tensor, ...]] = []
+    for first in range(0, horizon, chunk):
+        part = slice(first, first + chunk)
+        predicted, pullback = linearise(
+            distance.model,
+            latents[:, part].flatten(0, 1),
+            taken[:, part].flatten(0, 1),
+            through_latents=not stop_gradient,
+        )
+        predicted = predicted.unflatten(0, (batch, -1))
+        gap = predicted - states[:, part]
+        if distance.kind != 'latent' and first + chunk >= horizon:
+            gap[:, -1] = 0.0
+        distances, gradient = distance.with_gradient(predicted, goal)
+        pulled = pullback((scale * gap + goal_weight * gradient).flatten(0, 1))
+        parts.append((gap, distances, *(each.unflatten(0, (batch, -1)) for each in pulled)))
+    gap, distances, of_latents, of_actions = (
+        column[0] if len(column) == 1 else torch.cat(column, dim=1)
+        for column in zip(*parts, strict=True)
     )
+    of_states = gap * -scale
+    if not stop_gradient:
+        of_states[:, :-1] += fold(of_latents)[:, problem.context.shape[1] :]
+    of_states[:, -1] = 0.0
+    return LiftedGradients(
+        gap, distances, goal_weight, of_states, fold(of_actions)[:, of_latents.shape[2] - 1 :]
+    )
+
+
+def rollout_gradient(
+    distance: GoalDistance, problem: PlanProblem, actions: Tensor, path_weight: float
+) -> Tensor:
+    """Gradient (B, T, A) of the serial rollout's cost in its actions (B, T, A).
+
+    Args:
+        distance: goal distance; its model predicts.
+        problem: context (B, H, *Z) and goal (B, *Z).
+        actions: (B, T, A).
+        path_weight: as in `rollout_cost`.
+    """
+    history, horizon = problem.context.shape[1], actions.shape[1]
+    taken = torch.cat([problem.past_actions, actions.detach()], dim=1)
+    frames, states, pullbacks = problem.context, [], []
+    for step in range(horizon):
+        following, pullback = linearise(
+            distance.model, frames, taken[:, step : step + history]
+        )
+        states.append(following)
+        pullbacks.append(pullback)
+        newest = following.unsqueeze(1)
+        frames = newest if history == 1 else torch.cat([frames[:, 1:], newest], dim=1)
+    along, slopes = distance.with_gradient(torch.stack(states, dim=1), problem.goal[:, None])
+    weights = along.detach().requires_grad_()
+    with torch.enable_grad():
+        cost = rollout_cost(weights, path_weight).sum()
+        (weights,) = torch.autograd.grad(cost, [weights])
+    slopes = slopes * weights.reshape(*weights.shape, *[1] * (slopes.dim() - 2))
+    # Of s_0 .. s_T and a_{1-H} .. a_{T-1}, summed over the predictions that they take part in.
+    of_states: list[Tensor | None] = [None, *slopes.unbind(dim=1)]
+    of_taken: list[Tensor | None] = [None] * (history - 1 + horizon)
+    for step in reversed(range(horizon)):
+        of_following = of_states[step + 1]
+        assert of_following is not None
+        of_latents, of_actions = pullbacks[step](of_following)
+        for frame in range(history):
+            before = step + 1 - history + frame
+            if before > 0:
+                _accumulate(of_states, before, of_latents[:, frame])
+            _accumulate(of_taken, step + frame, of_actions[:, frame])
+    return torch.stack([each for each in of_taken[history - 1 :] if each is not None], dim=1)
+
+
+def _accumulate(sums: list[Tensor | None], index: int, more: Tensor) -> None:
+    so_far = sums[index]
+    sums[index] = more if so_far is None else so_far + more

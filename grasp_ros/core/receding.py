@@ -133,7 +133,7 @@ class RecedingHorizon:
         return Outlook(context, stamps, latent, distance)
 
     def prepare(self) -> list[float]:
-        """Prepare the planner and solve until two times in a row differ little.
+        """Prepare the planner for every horizon, and solve until the time is steady.
 
         Returns:
             The solve times in seconds; they belong to no statistics.
@@ -141,7 +141,12 @@ class RecedingHorizon:
         like, model = self._low, self._model
         context = like.new_zeros(1, model.history, *model.latent_shape)
         past = like.new_zeros(1, model.history - 1, model.action_dim)
-        problem = self._problem(context, past, context[:, -1], self._config.horizon)
+        goal, horizon = context[:, -1], self._config.horizon
+        shrinking = self._config.horizon_mode == 'shrinking'
+        lowest = min(self._config.horizon_floor, horizon) if shrinking else horizon
+        for shorter in range(lowest, horizon):
+            self._planner.prepare(self._problem(context, past, goal, shorter))
+        problem = self._problem(context, past, goal, horizon)
         self._planner.prepare(problem)
         plan: Plan | None = None
         times: list[float] = []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from grasp_ros.core.types import Observation
+
+Pullback = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Maps a gradient in predictions (N, *Z) to those in latents (N, H, *Z) and actions (N, H, A)."""
 
 
 @runtime_checkable
@@ -46,6 +50,15 @@ class WorldModel(Protocol):
 
 
 @runtime_checkable
+class HasLinearisation(Protocol):
+    """A world model that differentiates its predictor faster than autograd does."""
+
+    def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
+        """What `predict` gives for the same arguments, and its vector-Jacobian product."""
+        ...
+
+
+@runtime_checkable
 class HasTimeToReach(Protocol):
     """A world model with a learned distance."""
 
@@ -70,6 +83,18 @@ class HasManifold(Protocol):
 
         In units of what few of the training latents exceed: above 1 the model has probably
         imagined something that cannot be seen.
+        """
+        ...
+
+
+@runtime_checkable
+class HasTimeToReachGradient(HasTimeToReach, Protocol):
+    """A world model that differentiates its learned distance faster than autograd does."""
+
+    def time_to_reach_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        """What `time_to_reach` gives, and the gradient of its sum in the latents (..., *Z).
+
+        The goals broadcast against the latents, not the other way round.
         """
         ...
 
@@ -105,6 +130,48 @@ def windows(
     steps = torch.arange(horizon, device=actions.device)[:, None]
     index = steps + torch.arange(history, device=actions.device)
     return latents[:, index], padded[:, index]
+
+
+def fold(gradient: Tensor) -> Tensor:
+    """Gradients in windows (B, T, H, ...) summed over the windows of each frame.
+
+    Returns:
+        (B, H - 1 + T, ...): the reverse of what `windows` does to the frames or actions.
+    """
+    batch, horizon, history = gradient.shape[:3]
+    if history == 1:
+        return gradient.squeeze(2)
+    total = gradient.new_zeros(batch, history - 1 + horizon, *gradient.shape[3:])
+    for frame in range(history):
+        total[:, frame : frame + horizon] += gradient[:, :, frame]
+    return total
+
+
+def linearise(
+    model: WorldModel, latents: Tensor, actions: Tensor, through_latents: bool = True
+) -> tuple[Tensor, Pullback]:
+    """Predictions (N, *Z) without gradients, and their vector-Jacobian product.
+
+    Args:
+        model: the world model.
+        latents: (N, H, *Z).
+        actions: (N, H, A).
+        through_latents: False where gradients in the latents are not asked for; they may then
+            be anything.
+    """
+    if isinstance(model, HasLinearisation):
+        return model.linearise(latents, actions)
+    latents = latents.detach().requires_grad_(through_latents)
+    actions = actions.detach().requires_grad_()
+    variables = [latents, actions] if through_latents else [actions]
+    with torch.enable_grad():
+        predicted = model.predict(latents, actions)
+
+    def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
+        found = torch.autograd.grad(predicted, variables, gradient)
+        return found[0], found[-1]
+
+    return predicted.detach(), pullback
 
 
 def predict_windows(model: WorldModel, latents: Tensor, actions: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.core.types import Observation
+from grasp_ros.core.world_model import Pullback
+from grasp_ros.models import mlp
 
 
 @dataclass(frozen=True)
@@ -158,13 +160,63 @@ class CompactModel(nn.Module):
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
         """Latents (N, 1, D) and normalised actions (N, 1, A) to the next latents (N, D)."""
         latest = latents[:, -1]
-        return latest + self.predictor(torch.cat([latest, actions[:, -1]], dim=-1))
+        inputs = torch.cat([latest, actions[:, -1]], dim=-1)
+        if mlp.records_gradients():
+            return latest + self.predictor(inputs)
+        return latest + mlp.run(self.predictor, inputs)
+
+    @torch.no_grad()
+    def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
+        """See HasLinearisation."""
+        latest = latents[:, -1]
+        outputs, pull = mlp.linearise(
+            self.predictor, torch.cat([latest, actions[:, -1]], dim=-1)
+        )
+
+        def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
+            of_latents, of_actions = pull(gradient).split(
+                [self.config.latent_dim, self.config.action_dim], dim=-1
+            )
+            return (of_latents + gradient)[:, None], of_actions[:, None]
+
+        return latest + outputs, pullback
 
     def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
         """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast."""
-        gap = functional.relu(self.reach_embedding(latents) - self.reach_embedding(goal))
+        if mlp.records_gradients():
+            gap = self.reach_embedding(latents) - self.reach_embedding(goal)
+        else:
+            # In one pass: rows are cheap, passes are not.
+            ends, rows = self._both_ends(latents, goal)
+            gap = self._gap(mlp.run(self.reach_embedding, ends), rows, latents, goal)
         shape = (self.config.reach_groups, self.config.reach_group_size)
-        return gap.unflatten(-1, shape).amax(dim=-1).mean(dim=-1)
+        return functional.relu(gap).unflatten(-1, shape).amax(dim=-1).mean(dim=-1)
+
+    @torch.no_grad()
+    def time_to_reach_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+        """See HasTimeToReachGradient."""
+        ends, rows = self._both_ends(latents, goal)
+        embedded, pull = mlp.linearise(self.reach_embedding, ends)
+        gap = self._gap(embedded, rows, latents, goal)
+        groups, size = self.config.reach_groups, self.config.reach_group_size
+        most, index = gap.view(rows, groups, size).max(dim=-1, keepdim=True)
+        share = (most > 0).to(gap.dtype) / groups
+        gradient = torch.zeros_like(embedded)
+        gradient[:rows].view(rows, groups, size).scatter_(-1, index, share)
+        distances = most.relu().mean(dim=(-1, -2)).view(latents.shape[:-1])
+        return distances, pull(gradient)[:rows].view(latents.shape)
+
+    def _both_ends(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, int]:
+        """Latents (..., D) and goals (..., D) as rows (R + G, D), and R."""
+        size = self.config.latent_dim
+        first, second = latents.reshape(-1, size), goal.reshape(-1, size)
+        return torch.cat([first, second]), len(first)
+
+    @staticmethod
+    def _gap(embedded: Tensor, rows: int, latents: Tensor, goal: Tensor) -> Tensor:
+        """Differences (..., E) of the embeddings (R + G, E) of both ends."""
+        here, there = embedded[:rows], embedded[rows:]
+        return here.view(*latents.shape[:-1], -1) - there.view(*goal.shape[:-1], -1)
 
     @property
     def knows_manifold(self) -> bool:

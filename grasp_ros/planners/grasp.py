@@ -14,11 +14,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import rollout_cost, squared_error
+from grasp_ros.core.objective import rollout_gradient, squared_error
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import WorldModel, rollout
+from grasp_ros.core.world_model import WorldModel
 from grasp_ros.planners.candidates import Candidates, expand, judge
-from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings
+from grasp_ros.planners.capture import Executor, Pace, executor_for, problem_of, tensors_of
+from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings, Moments, Precision
 from grasp_ros.planners.options import changed, option
 from grasp_ros.planners.sampling import draw, sample_costs, select
 from grasp_ros.planners.search import Deadline, SeededPlanner
@@ -69,13 +70,23 @@ class GraspConfig(SeedOptions):
     max_rows_per_call: int = option(
         0, 'chunk predictions to bound memory; 0 for one call', 0, 10**9
     )
+    precision: Precision = option(  # noqa: RUF009 - it makes a field
+        'float32',
+        "of predictions in lifted iterations; float32 stands for the model's own",
+        choices=get_args(Precision),
+    )
+    capture: bool = option(True, 'on a CUDA device, capture the solve as graphs and replay them')
 
 
 class GraspPlanner(SeededPlanner[GraspConfig]):
     """GRASP behind the Planner protocol."""
 
     def __init__(
-        self, model: WorldModel, config: GraspConfig, observer: Observer | None = None
+        self,
+        model: WorldModel,
+        config: GraspConfig,
+        observer: Observer | None = None,
+        executor: Executor | None = None,
     ) -> None:
         """Plan with `model`.
 
@@ -85,17 +96,20 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             observer: called with the number of iterations made, the virtual states (B * C, T, *Z)
                 and the actions (B * C, T, A), at the start and after every iteration; for
                 pictures.
+            executor: runs what can be captured; None for the one that fits device and config.
 
         Raises:
             ValueError: if the configured goal distance needs a head that the model has not.
         """
-        super().__init__(model, config)
+        super().__init__(model, config, executor or executor_for(model.device, config.capture))
+        self._lifted: dict[torch.Size, LiftedIteration] = {}
         self._observer = observer
         self._settings = LiftedSettings(
             config.state_rate,
             config.action_rate,
             config.stop_gradient,
             config.max_rows_per_call or None,
+            config.precision,
         )
 
     def _optimise(
@@ -111,17 +125,15 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             return seeds.best(1), 0
         seeds = fill(seeds, config.candidates)
         wide = expand(problem, config.candidates)
-        states = seeds.states.flatten(0, 1).clone()
-        actions = seeds.actions.flatten(0, 1).clone()
-        if self.distance.kind == 'latent':
-            states[:, -1] = wide.goal
-        lifted = LiftedIteration(self.distance, wide, self._settings, states, actions)
+        states = self._with_goal(wide, seeds.states.flatten(0, 1))
+        lifted = self._begin(wide, states, seeds.actions.flatten(0, 1))
         # Candidates that start from the same seed differ by their first noise (as in the paper).
         lifted.add_noise(config.state_noise, generator)
         phase = config.sync_every or config.iterations
         done = 0
         self._observe(done, lifted)
         rolled: Tensor | None = None
+        pace = Pace(self.model.device)
         while done < config.iterations and not clock.passed():
             fraction = (done % phase) / phase
             lifted.iterate(
@@ -129,11 +141,12 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
                 _between(config.state_noise, config.state_noise_end, fraction),
                 generator,
             )
+            pace.step()
             done += 1
             rolled = None
             if config.sync_every and done % config.sync_every == 0 and not clock.passed():
                 actions, rolled = self._sync(wide, lifted.states, lifted.actions, generator)
-                lifted.restart(self._on_rollout(wide, rolled), actions)
+                lifted.restart(self._with_goal(wide, rolled), actions)
             self._observe(done, lifted)
         if rolled is None:
             rolled = self._rollout(wide, lifted.actions)
@@ -148,6 +161,19 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         )
         return judged, done
 
+    def _begin(self, problem: PlanProblem, states: Tensor, actions: Tensor) -> LiftedIteration:
+        """The iteration of a solve; a captured one is used again for the same shapes."""
+        lifted = self._lifted.get(states.shape)
+        if lifted is not None:
+            lifted.begin(problem, states, actions)
+            return lifted
+        lifted = LiftedIteration(
+            self.distance, problem, self._settings, states, actions, self.executor
+        )
+        if self.executor.recording_now:
+            self._lifted[states.shape] = lifted
+        return lifted
+
     def _sync(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -155,35 +181,28 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         if self.config.sync_kind == 'cem':
             actions = self._cem_rounds(problem, states, actions, generator)
         else:
-            actions = self._gradient_steps(problem, actions)
+            (actions,) = self.executor(
+                'gradient sync', self._gradient_steps, *tensors_of(problem), actions
+            )
         return actions, self._rollout(problem, actions)
 
-    def _on_rollout(self, problem: PlanProblem, rolled: Tensor) -> Tensor:
-        """Virtual states that follow a rollout."""
-        states = rolled.clone()
-        if self.distance.kind == 'latent':
-            states[:, -1] = problem.goal
-        return states
+    def _with_goal(self, problem: PlanProblem, states: Tensor) -> Tensor:
+        """Virtual states whose last one is the goal, where the distance is the latent one."""
+        if self.distance.kind != 'latent':
+            return states
+        return torch.cat([states[:, :-1], problem.goal[:, None]], dim=1)
 
-    @torch.no_grad()
-    def _rollout(self, problem: PlanProblem, actions: Tensor) -> Tensor:
-        return rollout(self.model, problem.context, problem.past_actions, actions)
-
-    def _gradient_steps(self, problem: PlanProblem, actions: Tensor) -> Tensor:
-        """Adam steps on the serial rollout's cost."""
-        actions = actions.detach().clone()
-        optimiser = torch.optim.Adam([actions], lr=self.config.sync_rate, fused=True)
-        goal = problem.goal[:, None]
+    def _gradient_steps(self, *tensors: Tensor) -> tuple[Tensor]:
+        """Adam steps on the serial rollout's cost; the last of the tensors are the actions."""
+        actions = tensors[-1].clone()
+        problem = problem_of(tensors[:-1], actions.shape[1])
+        moments = Moments(actions, self.config.sync_rate)
         for _ in range(self.config.sync_steps):
-            with torch.enable_grad():
-                variable = actions.detach().requires_grad_()
-                states = rollout(self.model, problem.context, problem.past_actions, variable)
-                cost = rollout_cost(self.distance(states, goal), self.config.path_weight)
-                (gradient,) = torch.autograd.grad(cost.sum(), [variable])
-            actions.grad = gradient.contiguous()
-            optimiser.step()
+            moments.step(
+                rollout_gradient(self.distance, problem, actions, self.config.path_weight)
+            )
             actions.clamp_(problem.action_low, problem.action_high)
-        return actions
+        return (actions,)
 
     def _cem_rounds(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from grasp_ros.core.objective import GoalDistance, LiftedGradients, lifted_gradients
 from grasp_ros.core.types import PlanProblem
+from grasp_ros.planners.capture import Executor, problem_of, tensors_of
+
+Precision = Literal['float32', 'bfloat16']
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,65 @@ class LiftedSettings:
         action_rate: Adam learning rate of the normalised actions.
         stop_gradient: cut the gradient into the states that are predicted from.
         max_rows: chunk predictions to bound memory; None for one call.
+        precision: of the predictions and their derivatives; all else keeps the model's.
     """
 
     state_rate: float
     action_rate: float
     stop_gradient: bool = True
     max_rows: int | None = None
+    precision: Precision = 'float32'
+
+
+class Moments:
+    """Adam on one tensor in place; its state stays where it is, so that a graph can hold it."""
+
+    def __init__(self, variable: Tensor, rate: float) -> None:
+        """Step `variable` with the learning rate `rate`."""
+        self._variable = variable
+        self._rate = rate
+        self._first = torch.zeros_like(variable)
+        self._second = torch.zeros_like(variable)
+        self._steps = torch.zeros((), device=variable.device)
+
+    def reset(self) -> None:
+        """Forget all steps."""
+        self._first.zero_()
+        self._second.zero_()
+        self._steps.zero_()
+
+    def step(self, gradient: Tensor) -> None:
+        """One step along `gradient`, which has the shape of the variable."""
+        # The fused Adam reads gradients as if they had the strides of what they belong to.
+        adam(
+            [self._variable],
+            [gradient.to(self._variable.dtype).contiguous()],
+            [self._first],
+            [self._second],
+            [],
+            [self._steps],
+            fused=True,
+            capturable=self._variable.is_cuda,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self._rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
 
 
 class LiftedIteration:
     """Candidates of a solve under optimisation; `iterate` changes them in place.
 
+    Buffers belong to one shape and are used again: what a solve has found must be copied out.
+
     Attributes:
         problem: one row for each candidate (N rows).
         states: virtual states (N, T, *Z).
         actions: (N, T, A).
+        found: loss and gradients before the last step, or None before the first.
     """
 
     def __init__(
@@ -44,68 +93,87 @@ class LiftedIteration:
         settings: LiftedSettings,
         states: Tensor,
         actions: Tensor,
+        executor: Executor | None = None,
     ) -> None:
-        """Take over `states` and `actions`: they are changed from now on.
+        """Begin a solve.
 
         Args:
             distance: goal distance; its model predicts.
-            problem: one row for each candidate.
+            problem: one row for each candidate, copied.
             settings: of the iteration.
-            states: (N, T, *Z).
-            actions: (N, T, A).
+            states: (N, T, *Z), copied.
+            actions: (N, T, A), copied.
+            executor: runs the iterations; None runs them eagerly.
         """
-        self.problem = problem
         self._distance = distance
         self._settings = settings
+        self._run = executor or Executor()
+        copies = tuple(tensor.clone() for tensor in tensors_of(problem))
+        self.problem = problem_of(copies, problem.horizon)
+        self.states = states.clone(memory_format=torch.contiguous_format)
+        self.actions = actions.clone(memory_format=torch.contiguous_format)
+        self.found: LiftedGradients | None = None
+        self._of_states = Moments(self.states, settings.state_rate)
+        self._of_actions = Moments(self.actions, settings.action_rate)
+        self._noise = torch.zeros_like(self.states[:, :-1])
+        self._sigma = self.states.new_zeros(())
+        self._goal_weight = self.states.new_zeros(())
+
+    def begin(self, problem: PlanProblem, states: Tensor, actions: Tensor) -> None:
+        """Begin another solve with the same shapes and distance; all tensors are copied."""
+        for own, given in zip(tensors_of(self.problem), tensors_of(problem), strict=True):
+            own.copy_(given)
         self.restart(states, actions)
 
     def restart(self, states: Tensor, actions: Tensor) -> None:
-        """Go on from other states and actions, which are taken over, without Adam's moments."""
-        self.states, self.actions = states, actions
-        self._optimiser = torch.optim.Adam(
-            [
-                {'params': [states], 'lr': self._settings.state_rate},
-                {'params': [actions], 'lr': self._settings.action_rate},
-            ],
-            fused=True,
-        )
+        """Go on from other states and actions, which are copied, without Adam's moments."""
+        self.states.copy_(states)
+        self.actions.copy_(actions)
+        self._of_states.reset()
+        self._of_actions.reset()
 
-    def iterate(
-        self, goal_weight: float, noise: float, generator: torch.Generator
-    ) -> LiftedGradients:
+    def iterate(self, goal_weight: float, noise: float, generator: torch.Generator) -> None:
         """Make one iteration.
 
         Args:
             goal_weight: gamma of this iteration.
             noise: standard deviation of the noise on virtual states after the step.
             generator: of the noise.
-
-        Returns:
-            Loss and gradients before the step.
         """
-        found = lifted_gradients(
-            self._distance,
-            self.problem,
-            self.states,
-            self.actions,
-            goal_weight=goal_weight,
-            stop_gradient=self._settings.stop_gradient,
-            max_rows=self._settings.max_rows,
-        )
-        # The fused Adam reads gradients as if they had the strides of what they belong to.
-        self.states.grad = found.states.contiguous()
-        self.actions.grad = found.actions.contiguous()
-        self._optimiser.step()
-        self.add_noise(noise, generator)
-        self.actions.clamp_(self.problem.action_low, self.problem.action_high)
-        return found
+        self._goal_weight.fill_(goal_weight)
+        self._sigma.fill_(noise)
+        # Drawn outside of a graph: any generator will do, and the numbers are the same ones.
+        if noise:
+            self._noise.normal_(generator=generator)
+        self._run(('lifted iteration', self.states.shape), self._step)
 
     def add_noise(self, sigma: float, generator: torch.Generator) -> None:
         """Add Gaussian noise of that standard deviation to the virtual states but s_T."""
-        if sigma == 0.0 or self.states.shape[1] < 2:
-            return
-        free = self.states[:, :-1]
-        noise = torch.randn(
-            free.shape, generator=generator, device=free.device, dtype=free.dtype
-        )
-        free.add_(noise, alpha=sigma)
+        if sigma:
+            self._noise.normal_(generator=generator)
+            self.states[:, :-1].add_(self._noise, alpha=sigma)
+
+    @torch.no_grad()
+    def _step(self) -> tuple[Tensor, ...]:
+        """The part of an iteration that is the same every time, on memory that stays."""
+        with torch.autocast(
+            self.states.device.type,
+            torch.bfloat16,
+            enabled=self._settings.precision == 'bfloat16',
+            cache_enabled=False,
+        ):
+            found = lifted_gradients(
+                self._distance,
+                self.problem,
+                self.states,
+                self.actions,
+                goal_weight=self._goal_weight,
+                stop_gradient=self._settings.stop_gradient,
+                max_rows=self._settings.max_rows,
+            )
+        self._of_states.step(found.states)
+        self._of_actions.step(found.actions)
+        self.states[:, :-1].addcmul_(self._noise, self._sigma)
+        self.actions.clamp_(self.problem.action_low, self.problem.action_high)
+        self.found = found
+        return ()

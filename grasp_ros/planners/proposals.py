@@ -82,36 +82,43 @@ def seed_rollouts(
     Returns:
         Actions (B, C, T, A) and states (B, C, T, *Z); the greedy rollout is the first of the C.
     """
-    model, batch = distance.model, problem.batch
+    model, batch, horizon = distance.model, problem.batch, problem.horizon
     greedy = 0 if choices is None else len(choices)
     given = 0 if actions is None else actions.shape[1]
-    context, past = problem.context, problem.past_actions
-    frames = context[:, None].expand(-1, bool(greedy) + given, *context.shape[1:])
-    taken = past[:, None].expand(-1, bool(greedy) + given, *past.shape[1:])
+    rows = greedy + given
+    frames = problem.context[:, None].expand(-1, rows, *problem.context.shape[1:])
+    taken = problem.past_actions[:, None].expand(-1, rows, *problem.past_actions.shape[1:])
+    tried = problem.context.new_empty(horizon, batch, rows, 1, model.action_dim)
+    if choices is not None:
+        tried[:, :, :greedy, 0] = choices
+    if actions is not None:
+        tried[:, :, greedy:, 0] = actions.permute(2, 0, 1, 3)
     goal = problem.goal[:, None]
-    every = torch.arange(batch, device=context.device)
-    chosen_actions, states = [], []
-    for step in range(problem.horizon):
-        inputs, windows = [], []
+    first_rows = rows * torch.arange(batch, device=goal.device)
+    states, bests = [], []
+    for now in tried.unbind(0):
+        window = now if model.history == 1 else torch.cat([taken, now], dim=2)
+        flat = model.predict(frames.flatten(0, 1), window.flatten(0, 1))
+        following = flat.unflatten(0, (batch, rows))
         if choices is not None:
-            inputs.append(frames[:, :1].expand(-1, greedy, *frames.shape[2:]))
-            before = taken[:, :1].expand(-1, greedy, *taken.shape[2:])
-            now = choices[None, :, None].expand(batch, -1, 1, -1)
-            windows.append(torch.cat([before, now], dim=2))
-        if actions is not None:
-            inputs.append(frames[:, bool(greedy) :])
-            before = taken[:, bool(greedy) :]
-            windows.append(torch.cat([before, actions[:, :, step : step + 1]], dim=2))
-        window = torch.cat(windows, dim=1)
-        predicted = model.predict(
-            torch.cat(inputs, dim=1).flatten(0, 1), window.flatten(0, 1)
-        ).unflatten(0, (batch, greedy + given))
-        if choices is not None:
-            best = distance(predicted[:, :greedy], goal).argmin(dim=1)
-            predicted = torch.cat([predicted[every, best][:, None], predicted[:, greedy:]], dim=1)
-            window = torch.cat([window[every, best][:, None], window[:, greedy:]], dim=1)
-        chosen_actions.append(window[:, :, -1])
-        states.append(predicted)
-        frames = torch.cat([frames[:, :, 1:], predicted[:, :, None]], dim=2)
+            best = distance(following[:, :greedy], goal).argmin(dim=1)
+            bests.append(best)
+            best = best + first_rows
+            chosen = flat.index_select(0, best)[:, None].expand(-1, greedy, *goal.shape[2:])
+            following = torch.cat([chosen, following[:, greedy:]], dim=1)
+        states.append(following)
+        if model.history == 1:
+            frames = following[:, :, None]
+            continue
+        frames = torch.cat([frames[:, :, 1:], following[:, :, None]], dim=2)
         taken = window[:, :, 1:]
-    return torch.stack(chosen_actions, dim=2), torch.stack(states, dim=2)
+        if choices is not None:
+            past = taken.flatten(0, 1).index_select(0, best)[:, None]
+            taken = torch.cat([past.expand(-1, greedy, -1, -1), taken[:, greedy:]], dim=1)
+    # All greedy rows have come to the same state; one of them is kept.
+    kept = torch.stack(states, dim=2)[:, max(0, greedy - 1) :]
+    if choices is None:
+        return tried[:, :, :, 0].permute(1, 2, 0, 3), kept
+    followed = choices[torch.stack(bests, dim=1)][:, None]
+    rest = tried[:, :, greedy:, 0].permute(1, 2, 0, 3)
+    return torch.cat([followed, rest], dim=1), kept

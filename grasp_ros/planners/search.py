@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from grasp_ros.core.objective import GoalDistance, goal_distance
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel, rollout
 from grasp_ros.planners.candidates import Candidates, join, to_plan
+from grasp_ros.planners.capture import Executor, wait_for
 from grasp_ros.planners.proposals import action_choices
 from grasp_ros.planners.seeds import SeedOptions, make_seeds
 
@@ -63,8 +65,10 @@ class Deadline:
 class SeededPlanner(ABC, Generic[Options]):
     """A planner that improves on seeds; see the Planner protocol."""
 
-    def __init__(self, model: WorldModel, config: Options) -> None:
-        """Plan with `model`.
+    def __init__(
+        self, model: WorldModel, config: Options, executor: Executor | None = None
+    ) -> None:
+        """Plan with `model`; everything runs eagerly unless an executor is given.
 
         Raises:
             ValueError: if the configured goal distance needs a head that the model has not.
@@ -74,19 +78,30 @@ class SeededPlanner(ABC, Generic[Options]):
         self.distance: GoalDistance = goal_distance(
             model, config.goal_distance, config.manifold_weight
         )
+        self.executor = executor or Executor()
         self._choices: Tensor | None = None
         self._rollout_step_s = 0.0
 
+    @property
+    def execution(self) -> str:
+        """How solves run: 'eager', 'cuda graph', or why they could not be captured."""
+        return self.executor.status
+
     def prepare(self, problem: PlanProblem) -> None:
-        """Compute the greedy rollout's choices, and time the rollout that ends every solve."""
+        """Compute the greedy rollout's choices, capture, time the rollout that ends a solve."""
         if self.config.seed_greedy:
             self._choices = action_choices(problem, self.config.greedy_choices)
+        if self.executor.can_record:
+            with self.executor.recording():
+                generator = torch.Generator(self.model.device).manual_seed(0)
+                cold = self.plan(problem, generator=generator)
+                self.plan(problem, cold, generator=generator)
         actions = problem.stop_action.expand(problem.batch, problem.horizon, -1)
         times = []
         with torch.no_grad():
             for _ in range(TIMED_ROLLOUTS):
                 began = time.perf_counter()
-                rolled = rollout(self.model, problem.context, problem.past_actions, actions)
+                rolled = self._rollout(problem, actions)
                 self.distance(rolled, problem.goal[:, None]).sum().item()
                 times.append(time.perf_counter() - began)
         self._rollout_step_s = statistics.median(times) / problem.horizon
@@ -104,17 +119,29 @@ class SeededPlanner(ABC, Generic[Options]):
         if self.config.seed_greedy and self._choices is None:
             self.prepare(problem)
         seeds = make_seeds(
-            self.distance, problem, init, self.config, self._choices, generator
+            self.distance, problem, init, self.config, self._choices, generator, self.executor
         )
         reserve_s = JUDGEMENT_ROLLOUTS * self._rollout_step_s * problem.horizon
         clock = Deadline(began, deadline_s, reserve_s)
         best = seeds.best(1)
         iterations = 0
+        if deadline_s is not None:
+            wait_for(self.model.device)
         if not clock.passed():
             found, iterations = self._optimise(problem, seeds, generator, clock)
             best = join(best, found).best(1)
-        elapsed = time.perf_counter() - began
-        return to_plan(self.distance, problem, best, iterations, elapsed)
+        plan = to_plan(self.distance, problem, best, iterations, 0.0)
+        wait_for(self.model.device)
+        return replace(plan, solve_time_s=time.perf_counter() - began)
+
+    def _rollout(self, problem: PlanProblem, actions: Tensor) -> Tensor:
+        """Serial rollout (N, T, *Z) of actions (N, T, A), without gradients."""
+
+        @torch.no_grad()
+        def roll(context: Tensor, past_actions: Tensor, actions: Tensor) -> tuple[Tensor]:
+            return (rollout(self.model, context, past_actions, actions),)
+
+        return self.executor('rollout', roll, problem.context, problem.past_actions, actions)[0]
 
     @abstractmethod
     def _optimise(

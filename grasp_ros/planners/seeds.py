@@ -11,6 +11,7 @@ from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.warm_start import cold_start
 from grasp_ros.planners.candidates import Candidates, join, judge
+from grasp_ros.planners.capture import Executor, problem_of, tensors_of
 from grasp_ros.planners.options import DistanceOptions, option
 from grasp_ros.planners.proposals import correlated_actions, seed_rollouts
 
@@ -37,6 +38,7 @@ def make_seeds(
     options: SeedOptions,
     choices: Tensor | None,
     generator: torch.Generator,
+    executor: Executor | None = None,
 ) -> Candidates:
     """Starting points (B, C), judged by their serial rollouts.
 
@@ -50,6 +52,7 @@ def make_seeds(
         options: which seeds.
         choices: (M, A) actions of the greedy rollout; not used without `seed_greedy`.
         generator: of the proposals.
+        executor: runs the rollouts; None runs them eagerly.
     """
     given: list[Tensor] = []
     lifted: list[Tensor] = []
@@ -65,7 +68,17 @@ def make_seeds(
     if not options.seed_greedy:
         choices = None
     stacked = torch.cat(given, dim=1) if given else None
-    actions, rolled = seed_rollouts(distance, problem, choices, stacked)
+
+    def roll(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        own = problem_of(tensors[: len(inputs)], problem.horizon)
+        rest = list(tensors[len(inputs) :])
+        picked = None if choices is None else rest.pop(0)
+        return seed_rollouts(distance, own, picked, rest.pop(0) if rest else None)
+
+    inputs = tensors_of(problem)
+    more = [tensor for tensor in (choices, stacked) if tensor is not None]
+    key = ('seeds', choices is not None, problem.horizon)
+    actions, rolled = (executor or Executor())(key, roll, *inputs, *more)
     states = rolled
     if lifted:
         at = 0 if choices is None else 1

@@ -1,0 +1,97 @@
+"""Hand-written derivatives and kernels of the compact model equal autograd's and PyTorch's."""
+
+import pytest
+import torch
+
+from grasp_ros.core.objective import GoalDistance, goal_distance, gradient_by_autograd
+from grasp_ros.core.world_model import HasLinearisation, HasTimeToReachGradient, linearise
+from grasp_ros.models import mlp
+from grasp_ros.models.compact import CompactConfig, CompactModel
+
+EXACT = {'rtol': 1e-9, 'atol': 1e-12}
+SINGLE = {'rtol': 1e-4, 'atol': 1e-5}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return CompactModel(CompactConfig()).requires_grad_(False)
+
+
+def normal(model, *shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator).to(model.dtype)
+
+
+class WithoutLinearisation:
+    """Hides what a model can do beyond the protocol."""
+
+    def __init__(self, model):
+        self.predict = model.predict
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'tolerance'), [(torch.float64, EXACT), (torch.float32, SINGLE)]
+)
+@pytest.mark.parametrize('rows', [1, 3, 60])
+def test_the_predictor_is_linearised_as_by_autograd(model, rows, dtype, tolerance):
+    model.to(dtype)
+    assert isinstance(model, HasLinearisation)
+    latents, actions = normal(model, rows, 1, 32), normal(model, rows, 1, 2, seed=1)
+    gradient = normal(model, rows, 32, seed=2)
+    predicted, pullback = linearise(model, latents, actions)
+    expected, reference = linearise(WithoutLinearisation(model), latents, actions)
+    torch.testing.assert_close(predicted, expected, **tolerance)
+    torch.testing.assert_close(predicted, model.predict(latents, actions), **tolerance)
+    for found, wanted in zip(pullback(gradient), reference(gradient), strict=True):
+        assert found.shape == wanted.shape
+        torch.testing.assert_close(found, wanted, **tolerance)
+
+
+@pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
+@pytest.mark.parametrize('rows', [1, 3, 60])
+def test_a_distance_is_differentiated_as_by_autograd(model, kind, rows):
+    model.double()
+    assert isinstance(model, HasTimeToReachGradient)
+    distance = goal_distance(model, kind)
+    latents, goal = normal(model, 2, rows, 32), normal(model, 2, 1, 32, seed=1)
+    found = distance.with_gradient(latents, goal)
+    for mine, wanted in zip(found, gradient_by_autograd(distance, latents, goal), strict=True):
+        torch.testing.assert_close(mine, wanted, **EXACT)
+    torch.testing.assert_close(found[0], distance(latents, goal), **EXACT)
+
+
+def test_a_changed_distance_is_differentiated_by_autograd(model):
+    class Doubled(GoalDistance):
+        def __call__(self, latents, goal):
+            return 2.0 * super().__call__(latents, goal)
+
+    model.double()
+    latents, goal = normal(model, 5, 32), normal(model, 1, 32, seed=1)
+    single = GoalDistance(model, 'latent').with_gradient(latents, goal)
+    double = Doubled(model, 'latent').with_gradient(latents, goal)
+    for one, two in zip(single, double, strict=True):
+        torch.testing.assert_close(two, 2.0 * one)
+
+
+def test_forward_derivatives_are_right_even_without_backward_ones(model):
+    """A kernel without derivatives would silently give zero."""
+    latents, actions = normal(model, 60, 1, 32), normal(model, 60, 1, 2, seed=1)
+    direction = torch.ones_like(actions)
+    with torch.no_grad():
+        _, tangent = torch.func.jvp(lambda a: model.predict(latents, a), (actions,), (direction,))
+    moved = model.predict(latents, actions + 1e-2 * direction)
+    expected = (moved - model.predict(latents, actions - 1e-2 * direction)) / 2e-2
+    torch.testing.assert_close(tangent, expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize('rows', [1, 50])
+def test_products_of_any_size_are_the_same(rows):
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(rows, 200, generator=generator)
+    weight = torch.randn(300, 200, generator=generator)
+    bias = torch.randn(300, generator=generator)
+    assert (rows * weight.numel() >= mlp.ONEDNN_MULTIPLICATIONS) == (rows == 50)
+    expected = (inputs.double() @ weight.double().t() + bias.double()).float()
+    for given in (weight, weight.t().contiguous().t()):
+        torch.testing.assert_close(mlp.product(inputs, given, bias), expected, rtol=1e-4, atol=1e-4)
