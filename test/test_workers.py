@@ -21,28 +21,29 @@ def address(request):
     return request.param
 
 
-def test_results_come_in_the_order_of_the_items(address):
+def test_every_item_gets_its_result_as_soon_as_it_is_ready(address):
     """More items than workers, and the first takes longest."""
-    items = ['__import__("time").sleep(0.5) or 1', *map(str, range(2, 8))]
+    items = ['__import__("time").sleep(1) or 0', *map(str, range(1, 6))]
     pairs = list(map_cells(eval, items, workers=2, ray_address=address))
-    assert pairs == list(zip(items, range(1, 8), strict=True))
+    assert sorted(pairs) == [(i, i) for i in range(6)]
+    assert pairs[0] != (0, 0)
 
 
 def test_calls_are_made_in_as_many_other_processes_as_there_are_workers(address):
-    items = ['__import__("time").sleep(0.1) or __import__("os").getpid()'] * 6
+    items = ['__import__("time").sleep(0.1) or __import__("os").getpid()'] * 4
     processes = {pid for _, pid in map_cells(eval, items, workers=1, ray_address=address)}
     assert len(processes) == 1 and os.getpid() not in processes
 
 
 @pytest.mark.parametrize('end', ['failure', 'leaving'])
-def test_what_has_not_begun_is_dropped(address, end, tmp_path):
+def test_what_is_not_finished_is_dropped(address, end, tmp_path):
     slow = [
         f'__import__("time").sleep(0.2) or __import__("pathlib").Path({str(tmp_path)!r}, "{i}")'
         '.touch()'
         for i in range(30)
     ]
     cells = map_cells(eval, ['1', '1 / 0', *slow], workers=1, ray_address=address)
-    assert next(cells) == ('1', 1)
+    assert next(cells) == (0, 1)
     if end == 'failure':
         with pytest.raises(ZeroDivisionError):
             next(cells)
@@ -50,7 +51,7 @@ def test_what_has_not_begun_is_dropped(address, end, tmp_path):
         cells.close()
     time.sleep(0.5)
     assert len(list(tmp_path.iterdir())) < 5
-    assert list(map_cells(eval, ['2'], workers=1, ray_address=address)) == [('2', 2)]
+    assert list(map_cells(eval, ['2'], workers=1, ray_address=address)) == [(0, 2)]
 
 
 def test_it_needs_workers():

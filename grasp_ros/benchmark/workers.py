@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
 import socket
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import islice
 from typing import Any, TypeVar
 
 Item = TypeVar('Item')
@@ -23,11 +24,11 @@ def map_cells(
     *,
     workers: int,
     ray_address: str | None = None,
-) -> Iterator[tuple[Item, Result]]:
-    """Call a function for every item, side by side, and yield in the order of the items.
+) -> Iterator[tuple[int, Result]]:
+    """Call a function for every item, side by side; yields positions and results as they are ready.
 
-    What has not begun is dropped when a call fails, at Ctrl-C, and when the iterator is closed.
-    The errors below come with the first result.
+    A failing call, Ctrl-C and closing the iterator end all other calls. The errors below come with
+    the first result.
 
     Args:
         function: importable by name in other processes; with Ray, on every machine.
@@ -51,15 +52,24 @@ def map_cells(
 
 def _by_processes(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[tuple[Item, Result]]:
-    with ProcessPoolExecutor(workers, mp_context=get_context('spawn')) as pool:
-        futures = [(item, pool.submit(function, item)) for item in items]
+) -> Iterator[tuple[int, Result]]:
+    context = multiprocessing.get_context('spawn')
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
+        positions = {pool.submit(function, item): index for index, item in enumerate(items)}
         try:
-            for item, future in futures:
-                yield item, future.result()
+            for future in as_completed(positions):
+                yield positions[future], future.result()
         except BaseException:
+            # Waiting for results that nobody will see could take minutes.
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise
+
+
+def _leave_signals() -> None:
+    """Ctrl-C is the parent's to handle."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _connected(address: str) -> Any:
@@ -91,26 +101,21 @@ def _knock(address: str) -> None:
 
 def _by_ray(
     ray: Any, function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[tuple[Item, Result]]:
+) -> Iterator[tuple[int, Result]]:
     call = ray.remote(_call)
-    pending: deque[tuple[Item, Any]] = deque()
-    running: list[Any] = []
+    left = enumerate(items)
+    running: dict[Any, int] = {}
     try:
-        for item in items:
-            if len(running) == workers:
-                _, running = ray.wait(running)
-            handle = call.remote(function, item)
-            pending.append((item, handle))
-            running.append(handle)
-            while pending[0][1] not in running:
-                item, handle = pending.popleft()
-                yield item, ray.get(handle)
-        while pending:
-            item, handle = pending.popleft()
-            yield item, ray.get(handle)
+        while True:
+            for position, item in islice(left, workers - len(running)):
+                running[call.remote(function, item)] = position
+            if not running:
+                return
+            (ready,), _ = ray.wait(list(running))
+            yield running.pop(ready), ray.get(ready)
     finally:
-        for _, handle in pending:
-            ray.cancel(handle)
+        for handle in running:
+            ray.cancel(handle, force=True)
         ray.shutdown()
 
 
