@@ -140,6 +140,7 @@ def test_each_tick_has_a_status_that_makes_sense(bench):
         assert status.clamped == 0
         assert (status.dry_run, status.planner) == (False, 'grasp')
         assert status.device in ('cpu', 'cuda', 'cuda:0')
+        assert status.execution == ('eager' if status.device == 'cpu' else 'cuda graph')
         assert status.header.frame_id == 'base_link'
         assert abs(stamp_ns(status.header.stamp) - time.time_ns()) < 10 * 10**9
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-import torch
-from tqdm import tqdm
 
 from grasp_ros.benchmark.arguments import parse, planner_names
 from grasp_ros.benchmark.cache import Cache
@@ -20,15 +17,11 @@ from grasp_ros.benchmark.report_files import content_of, write
 from grasp_ros.benchmark.results import RowKey, gather, key_of
 from grasp_ros.benchmark.running import run_all
 from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds
-from grasp_ros.benchmark.speed import measure_iteration
+from grasp_ros.benchmark.speed_suite import speed_rows
 from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.tuning_run import tune
 from grasp_ros.benchmark.variants import VARIANTS
-from grasp_ros.core.objective import DistanceKind, goal_distance
-from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model, read_manifest
-
-SPEED_HORIZONS = (10, 25, 50, 80)
-SPEED_CANDIDATES = (1, 8, 32)
+from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 
 
 class Run:
@@ -70,7 +63,8 @@ class Run:
             ):
                 self._timings[key_of(cells[position])] = timing
         if not options.no_speed:
-            self._speed = speed_rows(options.tasks[0], self._models[options.tasks[0]][0])
+            name = options.tasks[0]
+            self._speed = speed_rows(name, Path(self._models[name][0]), full=options.full)
 
     def content(self) -> dict[str, Any]:
         """What results.json says of all that has been measured so far."""
@@ -145,18 +139,6 @@ class Run:
             'replan_every_steps': options.replan_every,
             'horizon_mode': 'fixed' if options.fixed_horizon else 'shrinking',
         }
-
-
-def speed_rows(name: str, folder: str) -> list[dict[str, Any]]:
-    """Iteration times on one thread."""
-    torch.set_num_threads(1)
-    model, _ = load_model(Path(folder))
-    kinds: tuple[DistanceKind, ...] = ('latent', 'time_to_reach')
-    cases = list(product(kinds, SPEED_CANDIDATES, SPEED_HORIZONS))
-    return [
-        asdict(measure_iteration(name, goal_distance(model, kind), horizon, candidates))
-        for kind, candidates, horizon in tqdm(cases, desc='speed', unit='case')
-    ]
 
 
 def finish(output: Path, content: Mapping[str, Any]) -> None:

@@ -74,14 +74,21 @@ def plot_censored(path: Path, curves: Sequence[Row]) -> None:
 
 
 def plot_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Iteration time against the horizon, batched and as a loop (PNG)."""
+    """Iteration time against the horizon, batched and as a loop, as the first row's (PNG)."""
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
-    kind = rows[0]['goal_distance']
+    first = rows[0]
+    same = ('model', 'device', 'goal_distance', 'execution', 'precision')
+    rows = [
+        row
+        for row in rows
+        if 'iteration_ms' in row and all(row[name] == first[name] for name in same)
+    ]
     for candidates in dict.fromkeys(row['candidates'] for row in rows):
-        own = [
-            row for row in rows if row['candidates'] == candidates and row['goal_distance'] == kind
-        ]
+        own = sorted(
+            (row for row in rows if row['candidates'] == candidates),
+            key=lambda row: row['horizon'],
+        )
         horizons = [row['horizon'] for row in own]
         (line,) = axes.plot(
             horizons,

@@ -44,7 +44,7 @@ class SpeedRow:
         ratio: of the two.
         iteration_quartiles_ms: first and third.
         per_step_loop_quartiles_ms: first and third.
-        rounds: each of three batched iterations and one loop.
+        rounds: of one loop and three batched iterations, or one if they are slow.
         loss_difference: largest relative difference of the losses that both compute.
         flops: of the batched iteration.
         bytes: that have to move, at least.
@@ -243,12 +243,12 @@ def interleave(
     times: list[float] = []
     loop_times: list[float] = []
     began = time.perf_counter()
-    timed(batched, device)
+    slow = 1e-3 * timed(batched, device) > seconds / 10
     timed(loop, device)
     while len(loop_times) < FEWEST_ROUNDS or (
         len(loop_times) < MOST_ROUNDS and time.perf_counter() - began < seconds
     ):
-        times += [timed(batched, device) for _ in range(BATCHED_PER_LOOP)]
+        times += [timed(batched, device) for _ in range(1 if slow else BATCHED_PER_LOOP)]
         loop_times.append(timed(loop, device))
     return times, loop_times
 

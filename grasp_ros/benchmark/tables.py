@@ -62,15 +62,39 @@ def speed_table(rows: Sequence[Row]) -> str:
     lines = [
         '### One lifted iteration, batched over time and as a loop',
         '',
-        '| goal distance | candidates | T | batched, ms | loop over time, ms | ratio |',
-        '|---|---|---|---|---|---|',
+        '| model | device | run | goal distance | candidates | T | batched, ms (quartiles) '
+        '| loop over time, ms (quartiles) | ratio | floor, ms |',
+        '|---|---|---|---|---|---|---|---|---|---|',
     ]
     lines += [
+        f'| {row["model"]} | {row["device"]} | {row["execution"]}, {row["precision"]} '
         f'| {row["goal_distance"]} | {row["candidates"]} | {row["horizon"]} '
-        f'| {row["iteration_ms"]:.2f} | {row["per_step_loop_ms"]:.2f} | {row["ratio"]:.1f} |'
+        f'| {_spread(row, "iteration")} | {_spread(row, "per_step_loop")} | {row["ratio"]:.1f} '
+        f'| {row["floor_ms"]:.2f} |'
         for row in rows
+        if 'iteration_ms' in row
     ]
+    lines += [
+        f'\nA full solve of {row["model"]} on {row["device"]} ({row["execution"]}, T = '
+        f'{row["horizon"]}, {row["candidates"]} candidates, {row["iterations"]} iterations): '
+        f'{_spread(row, "solve")} ms.'
+        for row in rows
+        if 'solve_ms' in row
+    ]
+    missing = [
+        f'{row["model"]} on {row["device"]}, T = {row["horizon"]}'
+        for row in rows
+        if row.get('status') == 'not measured'
+    ]
+    if missing:
+        lines.append(f'\nNot measured: {"; ".join(missing)}.')
     return '\n'.join(lines)
+
+
+def _spread(row: Row, name: str) -> str:
+    """Median and quartiles of a time in ms."""
+    first, third = row[f'{name}_quartiles_ms']
+    return f'{row[f"{name}_ms"]:.2f} ({first:.2f} to {third:.2f})'
 
 
 def tuning_table(settings: Sequence[Row]) -> str:

@@ -9,6 +9,8 @@ import torch
 from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import Plan, PlanProblem
 
+EAGER = 'eager'
+
 
 @runtime_checkable
 class Planner(Protocol):
@@ -41,3 +43,25 @@ class Planner(Protocol):
             deadline_s: seconds after which the best plan so far is returned; None for no limit.
         """
         ...
+
+
+@runtime_checkable
+class HasExecution(Protocol):
+    """A planner that can run in more than one way.
+
+    Attributes:
+        execution: 'eager', 'cuda graph', or 'eager: capture failed: ' and why.
+    """
+
+    @property
+    def execution(self) -> str: ...  # noqa: D102 - see the class
+
+
+def execution_of(planner: Planner) -> str:
+    """How the planner runs, after `prepare`; 'eager' where it knows no other way."""
+    return planner.execution if isinstance(planner, HasExecution) else EAGER
+
+
+def execution_failed(planner: Planner) -> bool:
+    """Whether the planner runs eagerly because something faster failed."""
+    return execution_of(planner).startswith(f'{EAGER}: ')

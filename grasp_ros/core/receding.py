@@ -133,7 +133,7 @@ class RecedingHorizon:
         return Outlook(context, stamps, latent, distance)
 
     def prepare(self) -> list[float]:
-        """Prepare the planner for every horizon, and solve until the time is steady.
+        """Prepare the planner, on a GPU for every horizon; solve until the time is steady.
 
         Returns:
             The solve times in seconds; they belong to no statistics.
@@ -142,7 +142,8 @@ class RecedingHorizon:
         context = like.new_zeros(1, model.history, *model.latent_shape)
         past = like.new_zeros(1, model.history - 1, model.action_dim)
         goal, horizon = context[:, -1], self._config.horizon
-        shrinking = self._config.horizon_mode == 'shrinking'
+        # What is captured belongs to one horizon; elsewhere there is nothing to prepare anew.
+        shrinking = self._config.horizon_mode == 'shrinking' and model.device.type == 'cuda'
         lowest = min(self._config.horizon_floor, horizon) if shrinking else horizon
         for shorter in range(lowest, horizon):
             self._planner.prepare(self._problem(context, past, goal, shorter))

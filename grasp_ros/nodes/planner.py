@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from grasp_ros.core.controller import PlanReport
+from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command, State
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
@@ -119,9 +120,13 @@ class PlannerNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
-            f'configured: {values["planner.name"]} on {parts.model.device}, warm-up solves '
-            f'{times} ms'
+            f'configured: {values["planner.name"]} on {parts.model.device} '
+            f'({execution_of(parts.planner)}), warm-up solves {times} ms'
         )
+        if execution_failed(parts.planner):
+            self.get_logger().warning(
+                f'the planner is slower than it could be: {execution_of(parts.planner)}'
+            )
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

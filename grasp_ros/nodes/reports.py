@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from std_msgs.msg import Header
 
 from grasp_ros.core.controller import PlanReport
-from grasp_ros.core.planner import Planner
+from grasp_ros.core.planner import Planner, execution_of
 from grasp_ros.core.types import Command, to_numpy
 from grasp_ros.core.world_model import HasDecoder
 from grasp_ros.images import from_model_output, to_model_input
@@ -79,6 +79,7 @@ def status_message(
         dry_run=bool(values['dry_run']),
         planner=str(values['planner.name']),
         device=str(device),
+        execution=execution_of(planner),
     )
 
 
