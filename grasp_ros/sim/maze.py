@@ -1,4 +1,4 @@
-"""A maze of nine rooms whose doors are drawn anew for each layout: one way between any two."""
+"""A maze of nine rooms in three corridors, its doors drawn anew for each layout."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import minimum_spanning_tree
 
 from grasp_ros.sim.walled_world import WalledWorld
 
@@ -91,14 +89,25 @@ def neighbours() -> list[tuple[int, int]]:
 
 
 def draw_maze(rng: np.random.Generator) -> Maze:
-    """A maze in which exactly one way leads from each room to each other one."""
-    pairs = np.array(neighbours())
-    weight = 1.0 + rng.random(len(pairs))
-    rooms = SIDE * SIDE
-    graph = coo_matrix((weight, (pairs[:, 0], pairs[:, 1])), shape=(rooms, rooms))
-    tree = minimum_spanning_tree(graph).tocoo()
-    shifts = rng.uniform(-DOOR_SHIFT, DOOR_SHIFT, len(tree.row))
-    edges = sorted((int(a), int(b)) for a, b in zip(tree.row, tree.col, strict=True))
+    """Three corridors of three rooms, upright or level, each joined to the next by one drawn door.
+
+    Exactly one way leads from each room to each other one; from one end of a corridor to the
+    nearest place beside it, it may lead through the whole maze.
+    """
+    upright = rng.random() < 0.5
+    along, across = (SIDE, 1) if upright else (1, SIDE)
+    corridors = [
+        (line * across + place * along, line * across + (place + 1) * along)
+        for line in range(SIDE)
+        for place in range(SIDE - 1)
+    ]
+    places = rng.integers(0, SIDE, SIDE - 1)
+    links = [
+        (line * across + int(place) * along, (line + 1) * across + int(place) * along)
+        for line, place in enumerate(places)
+    ]
+    shifts = rng.uniform(-DOOR_SHIFT, DOOR_SHIFT, len(corridors) + len(links))
+    edges = sorted(corridors + links)
     return Maze(
         layout=tuple((a, b, float(s)) for (a, b), s in zip(edges, shifts, strict=True))
     )
