@@ -13,7 +13,7 @@ from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim import motion
 from grasp_ros.sim.two_rooms import TwoRooms
-from grasp_ros.training import command
+from grasp_ros.training import command, phases
 from grasp_ros.training.command import main, train
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, apply_probe, fit_probe, measure
@@ -24,6 +24,7 @@ from grasp_ros.training.losses import (
     variance_hinge,
 )
 from grasp_ros.training.manifold import calibrate_manifold, denoiser_loss
+from grasp_ros.training.on_policy import drive
 from grasp_ros.training.reach import reach_loss, sample_pairs
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 from grasp_ros.training.world_model import WorldModelWeights, inverse_heads, world_model_loss
@@ -276,11 +277,34 @@ def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, fe
     assert model.latent_shape == (RECIPES[task].latent_dim,)
 
 
+def test_a_round_of_on_policy_data_finetunes_the_model(tmp_path, no_gates):
+    tiny = replace(TINY, on_policy_episodes=4, finetune_iterations=3)
+    assert main(arguments(tmp_path / 'driven', tiny)) == 0
+    assert main(arguments(tmp_path / 'plain')) == 0
+    driven, plain = (load_model(tmp_path / name / 'model')[0] for name in ('driven', 'plain'))
+    assert not same(weights(driven.encoder), weights(plain.encoder))
+    assert not same(weights(driven.reach_embedding), weights(plain.reach_embedding))
+
+
+def test_a_driven_robot_approaches_its_goals():
+    model, manifest = load_model(find_model('two_room'))
+    world, std = TwoRooms(), manifest.action.std[0]
+    driven = drive(model, [world, world], 10, 60, 0, std)
+    assert driven.layouts == 2
+    assert driven.actions.shape == (20, 60, 2)
+    assert np.abs(driven.actions).max() <= world.max_speed + 1e-6
+    assert world.is_free(driven.positions / 0.05).all()
+    moved = np.linalg.norm(driven.positions[:, -1] - driven.positions[:, 0], axis=-1)
+    assert np.median(moved) > 0.3
+    again = drive(model, [world, world], 10, 60, 0, std)
+    np.testing.assert_array_equal(driven.positions, again.positions)
+
+
 def test_a_finished_run_is_not_repeated(tmp_path, no_gates, monkeypatch):
     assert main(arguments(tmp_path)) == 0
     before = weights(load_model(tmp_path / 'model')[0])
     for phase in PHASES:
-        monkeypatch.setattr(command, phase, None)
+        monkeypatch.setattr(phases, phase, None)
     assert main(arguments(tmp_path)) == 0
     assert same(before, weights(load_model(tmp_path / 'model')[0]))
 
@@ -297,7 +321,7 @@ def uninterrupted(tmp_path_factory):
 def test_an_interrupted_run_resumes_to_the_same_weights(
     phase, tmp_path, monkeypatch, no_gates, uninterrupted, capsys
 ):
-    original = getattr(command, phase)
+    original = getattr(phases, phase)
     calls = 0
 
     def interrupting(*args):
@@ -307,7 +331,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr(command, phase, interrupting)
+    monkeypatch.setattr(phases, phase, interrupting)
     assert main(arguments(tmp_path)) == 130
     assert 'resumes' in capsys.readouterr().err
     assert not (tmp_path / 'model').exists()

@@ -13,28 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from grasp_ros.models.checkpoint import Calibration, Manifest, save_model
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact import CompactModel
 from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, encode_all, measure
-from grasp_ros.training.loop import run_phase
-from grasp_ros.training.manifold import calibrate_manifold, denoiser_loss
-from grasp_ros.training.reach import reach_loss
+from grasp_ros.training.manifold import calibrate_manifold
+from grasp_ros.training.on_policy import drive
+from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import RECIPES, TrainConfig
-from grasp_ros.training.world_model import (
-    WorldModelWeights,
-    inverse_heads,
-    reconstruction_error,
-    world_model_loss,
-)
 
 HELD_OUT_LAYOUTS = 50
-LAYOUT_STREAM = 7
-"""Tells the randomness of the worlds from that of the motion."""
+ON_POLICY_EPISODES_EACH = 4
+LAYOUT_STREAM, ON_POLICY_STREAM = 7, 11
+"""Tell the randomness of the worlds from that of the motion."""
 
 
 def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibration, float]:
@@ -49,80 +44,18 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
     """
     check_settings(config, work)
     dataset = record(config, config.layouts, config.episodes, config.length, config.seed)
-    torch.manual_seed(config.seed)
-    architecture = CompactConfig(
-        latent_dim=config.latent_dim,
-        hidden=config.hidden,
-        channels=config.channels,
-        encoder_hidden=config.encoder_hidden,
-        reach_hidden=config.reach_hidden,
-        manifold_hidden=config.manifold_hidden,
-    )
-    model = CompactModel(architecture)
-    weights = WorldModelWeights(
-        smoothness=config.smoothness,
-        inverse_dynamics=config.inverse_dynamics,
-        displacement=config.displacement,
-        reconstruction=config.reconstruction,
-    )
-    inverse = inverse_heads(model, weights)
-    every = max(1, config.episodes // 2000)
-    steps = np.random.default_rng(config.seed).integers(0, config.length, config.episodes // every)
-    model.fit_images(dataset.images(np.arange(config.episodes)[::every][: len(steps)], steps))
-    trained = [model.encoder, model.predictor, inverse]
-    if weights.reconstruction:
-        trained.append(model.decoder)
-
-    run_phase(
-        'world_model',
-        nn.ModuleList(trained),
-        lambda rng: world_model_loss(
-            model, inverse, dataset, config.batch, weights, rng
-        ),
-        config.iterations,
-        learning_rate=1e-3,
-        seed=config.seed,
-        folder=work,
-    )
-    print('encoding the data ...', flush=True)
-    latents = encode_all(model, dataset)
-    log_weight = nn.ParameterDict({'log_weight': nn.Parameter(torch.zeros(()))})
-    run_phase(
-        'time_to_reach',
-        nn.ModuleList([model.reach_embedding, log_weight]),
-        lambda rng: reach_loss(
-            model,
-            log_weight['log_weight'],
-            latents,
-            config.reach_batch,
-            rng,
-            config.layouts,
-            config.reach_farthest,
-        ),
-        config.reach_iterations,
-        learning_rate=1e-3,
-        seed=config.seed,
-        folder=work,
-    )
-    run_phase(
-        'decoder',
-        model.decoder,
-        lambda rng: decoder_loss(model, dataset, latents, config.batch, rng),
-        config.decoder_iterations,
-        learning_rate=2e-3,
-        seed=config.seed,
-        folder=work,
-    )
+    trainer = Trainer(config, dataset, work)
+    model = trainer.model
+    trainer.world_model()
+    latents = _encode(model, dataset)
+    trainer.time_to_reach(latents)
+    if config.on_policy_episodes:
+        trainer.finetune(record_on_policy(config, model, dataset.action_std))
+        latents = _encode(model, dataset)
+        trainer.time_to_reach(latents, 'time_to_reach_again')
+    trainer.decoder(latents)
     if config.manifold_hidden:
-        run_phase(
-            'manifold',
-            model.denoiser,
-            lambda rng: denoiser_loss(model, latents, config.reach_batch, rng),
-            config.manifold_iterations,
-            learning_rate=1e-3,
-            seed=config.seed,
-            folder=work,
-        )
+        trainer.manifold(latents)
         calibrate_manifold(model, latents, np.random.default_rng(config.seed))
     print('measuring the gates ...', flush=True)
     few = min(HELD_OUT_LAYOUTS, config.layouts)
@@ -160,6 +93,24 @@ def record(
     return MotionDataset(worlds, motion, action_std or float(motion.actions.std()))
 
 
+def record_on_policy(
+    config: TrainConfig, model: CompactModel, action_std: float
+) -> MotionDataset:
+    """Episodes that the model itself drives, in worlds that it has not seen."""
+    task = TASKS[config.task]
+    rng = np.random.default_rng([config.seed, ON_POLICY_STREAM])
+    layouts = min(config.layouts, max(1, config.on_policy_episodes // ON_POLICY_EPISODES_EACH))
+    worlds = [task.draw(rng) for _ in range(layouts)]
+    each = max(1, config.on_policy_episodes // layouts)
+    motion = drive(model, worlds, each, config.length, config.seed, action_std)
+    return MotionDataset(worlds, motion, action_std)
+
+
+def _encode(model: CompactModel, dataset: MotionDataset) -> Tensor:
+    print('encoding the data ...', flush=True)
+    return encode_all(model, dataset)
+
+
 def check_settings(config: TrainConfig, work: Path) -> None:
     """Refuse progress that was made with other settings: it would not fit the data.
 
@@ -181,20 +132,6 @@ def check_settings(config: TrainConfig, work: Path) -> None:
             f'the progress in {work} was made with {", ".join(changed)}; use the same settings, '
             'or start again with --restart'
         )
-
-
-def decoder_loss(
-    model: CompactModel,
-    dataset: MotionDataset,
-    latents: Tensor,
-    batch: int,
-    rng: np.random.Generator,
-) -> dict[str, Tensor]:
-    """Reconstruction error on random frames."""
-    episode = rng.integers(0, dataset.episodes, batch)
-    step = rng.integers(0, dataset.length + 1, batch)
-    images = dataset.images(episode, step)
-    return {'total': reconstruction_error(model, latents[episode, step], images)}
 
 
 @torch.no_grad()

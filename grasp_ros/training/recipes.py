@@ -20,6 +20,8 @@ class TrainConfig:
         iterations: of encoder and predictor.
         reach_iterations: of the time-to-reach head.
         decoder_iterations: of the decoder.
+        on_policy_episodes: driven with the trained model, to finetune it with; 0 for none.
+        finetune_iterations: of encoder and predictor, half of them on those episodes.
         manifold_iterations: of the denoiser that knows the manifold of latents.
         batch: windows, and pictures of the decoder, in an iteration.
         reach_batch: pairs in an iteration of the head.
@@ -45,6 +47,8 @@ class TrainConfig:
     iterations: int = 8000
     reach_iterations: int = 15000
     decoder_iterations: int = 3000
+    on_policy_episodes: int = 0
+    finetune_iterations: int = 1500
     manifold_iterations: int = 5000
     batch: int = 64
     reach_batch: int = 512

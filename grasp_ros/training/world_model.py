@@ -16,6 +16,7 @@ from grasp_ros.training.losses import covariance, variance_hinge
 TARGET_STEPS = np.array([1, 2, 4, 8, 16, 25])
 DISPLACEMENT_TARGETS = (2, 4)
 """Which of these frames are compared with the first one in inverse dynamics of several steps."""
+LEAST_DISPLACEMENT = 0.01
 RECONSTRUCTED_PART = 4
 """One window in so many is decoded."""
 
@@ -113,5 +114,7 @@ def _displacement(inverse: nn.ModuleList, latents: Tensor, actions: Tensor) -> T
     for head, target in zip(list(inverse)[1:], DISPLACEMENT_TARGETS, strict=True):
         mean = actions[:, : int(TARGET_STEPS[target])].mean(dim=1)
         read = head(torch.cat([latents[:, 0], latents[:, 1 + target]], dim=-1))
-        errors.append((read - mean).square().mean() / mean.square().mean())
+        # A batch in which all robots stand has nothing to be relative to.
+        size = mean.square().mean().clamp(min=LEAST_DISPLACEMENT)
+        errors.append((read - mean).square().mean() / size)
     return torch.stack(errors).mean()
