@@ -68,7 +68,14 @@ def assert_same(plans, others):
 
 @pytest.mark.parametrize(
     'changes',
-    [{}, {'goal_distance': 'latent'}, {'sync_kind': 'cem'}, {'stop_gradient': False}],
+    [
+        {},
+        {'goal_distance': 'latent'},
+        {'sync_kind': 'cem'},
+        {'stop_gradient': False},
+        {'action_step': 'gauss_newton', 'sync_kind': 'sweeps'},
+        {'spread_units': True, 'keep': 0.5, 'free_final_time': True},
+    ],
 )
 @pytest.mark.parametrize('history', [1, 3])
 def test_replayed_solves_equal_eager_ones(history, changes):

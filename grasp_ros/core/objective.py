@@ -232,6 +232,7 @@ def lifted_gradients(
             gap[:, -1] = 0.0
         distances, gradient = distance.with_gradient(predicted, goal)
         pulled = pullback((scale * gap + goal_weight * gradient).flatten(0, 1))
+        del pullback  # and its memory, before the next chunk
         parts.append((gap, distances, *(each.unflatten(0, (batch, -1)) for each in pulled)))
     gap, distances, of_latents, of_actions = (
         column[0] if len(column) == 1 else torch.cat(column, dim=1)
@@ -268,12 +269,7 @@ def rollout_gradient(
         pullbacks.append(pullback)
         newest = following.unsqueeze(1)
         frames = newest if history == 1 else torch.cat([frames[:, 1:], newest], dim=1)
-    along, slopes = distance.with_gradient(torch.stack(states, dim=1), problem.goal[:, None])
-    weights = along.detach().requires_grad_()
-    with torch.enable_grad():
-        cost = rollout_cost(weights, path_weight).sum()
-        (weights,) = torch.autograd.grad(cost, [weights])
-    slopes = slopes * weights.reshape(*weights.shape, *[1] * (slopes.dim() - 2))
+    slopes = rollout_slopes(distance, problem, torch.stack(states, dim=1), path_weight)
     # Of s_0 .. s_T and a_{1-H} .. a_{T-1}, summed over the predictions that they take part in.
     of_states: list[Tensor | None] = [None, *slopes.unbind(dim=1)]
     of_taken: list[Tensor | None] = [None] * (history - 1 + horizon)
@@ -287,6 +283,18 @@ def rollout_gradient(
                 _accumulate(of_states, before, of_latents[:, frame])
             _accumulate(of_taken, step + frame, of_actions[:, frame])
     return torch.stack([each for each in of_taken[history - 1 :] if each is not None], dim=1)
+
+
+def rollout_slopes(
+    distance: GoalDistance, problem: PlanProblem, states: Tensor, path_weight: float
+) -> Tensor:
+    """Gradient of a rollout's cost in its states (B, T, *Z), each taken for itself."""
+    along, slopes = distance.with_gradient(states, problem.goal[:, None])
+    weights = along.detach().requires_grad_()
+    with torch.enable_grad():
+        cost = rollout_cost(weights, path_weight).sum()
+        (weights,) = torch.autograd.grad(cost, [weights])
+    return slopes * weights.reshape(*weights.shape, *[1] * (slopes.dim() - 2))
 
 
 def _accumulate(sums: list[Tensor | None], index: int, more: Tensor) -> None:

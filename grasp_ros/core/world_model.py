@@ -152,6 +152,8 @@ def linearise(
 ) -> tuple[Tensor, Pullback]:
     """Predictions (N, *Z) without gradients, and their vector-Jacobian product.
 
+    The product may be asked for again and again; while it lives it holds the memory for it.
+
     Args:
         model: the world model.
         latents: (N, H, *Z).
@@ -168,7 +170,7 @@ def linearise(
         predicted = model.predict(latents, actions)
 
     def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
-        found = torch.autograd.grad(predicted, variables, gradient)
+        found = torch.autograd.grad(predicted, variables, gradient, retain_graph=True)
         return found[0], found[-1]
 
     return predicted.detach(), pullback

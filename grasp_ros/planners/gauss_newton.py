@@ -17,6 +17,8 @@ from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import windows
 from grasp_ros.planners.block_tridiagonal import solve_banded
+from grasp_ros.planners.capture import Executor
+from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings
 
 DIFFERENCE = 4.0
 """Step of the finite differences, in half widths of the action box times the square root of the
@@ -56,15 +58,15 @@ def gauss_newton_step(
     actions: Tensor,
     damping: Tensor,
     *,
-    goal_weight: float,
+    goal_weight: float | Tensor,
     max_rows: int | None = None,
 ) -> ActionStep:
     """Lower |F(s_t, a_t) - s_{t+1}|^2 + goal_weight * d(F(s_t, a_t), g) in the actions.
 
-    A learned distance is the square of its root, which is the residual; s_T is free then, and its
-    residual drops out, as in `lifted_gradients`. A step is taken where the loss falls: at each
-    time step with one frame of history, otherwise for each whole candidate. The damping becomes a
-    quarter there, four times as much elsewhere.
+    A learned or penalised distance is the square of its root, which is the residual. With a
+    learned one s_T is free, and its residual drops out, as in `lifted_gradients`. A step is taken
+    where the loss falls: at each time step with one frame of history, otherwise for each whole
+    candidate. The damping becomes a quarter there, four times as much elsewhere.
 
     Args:
         distance: goal distance d; its model predicts.
@@ -112,6 +114,49 @@ def gauss_newton_step(
     )
 
 
+class GaussNewtonIteration(LiftedIteration):
+    """A lifted iteration whose action step is Levenberg-Marquardt's; the states go as before."""
+
+    def __init__(
+        self,
+        distance: GoalDistance,
+        problem: PlanProblem,
+        settings: LiftedSettings,
+        states: Tensor,
+        actions: Tensor,
+        executor: Executor | None = None,
+        spread: float | None = None,
+    ) -> None:
+        """See `LiftedIteration`."""
+        super().__init__(distance, problem, settings, states, actions, executor, spread)
+        self._damping = first_damping(self.actions, distance.model.history, settings.damping)
+
+    def restart(self, states: Tensor, actions: Tensor) -> None:
+        """Go on from other states and actions with the first damping."""
+        super().restart(states, actions)
+        self._damping.fill_(self.settings.damping)
+
+    @torch.no_grad()
+    def _step(self) -> tuple[Tensor, ...]:
+        """Move the actions, then the states towards the predictions with these actions."""
+        found = gauss_newton_step(
+            self.distance,
+            self.problem,
+            self.states,
+            self.actions,
+            self._damping,
+            goal_weight=self._goal_weight,
+            max_rows=self.settings.max_rows,
+        )
+        self.actions.copy_(found.actions)
+        self._damping.copy_(found.damping)
+        of_states = (self.states - found.predictions) * (2.0 / self.states[0, 0].numel())
+        of_states[:, -1] = 0.0
+        self._move_states(of_states)
+        self.states[:, :-1].addcmul_(self._noise, self._sigma)
+        return ()
+
+
 class _Residuals:
     """What is squared and summed in the lifted loss, for several actions at each time step."""
 
@@ -120,7 +165,7 @@ class _Residuals:
         distance: GoalDistance,
         problem: PlanProblem,
         states: Tensor,
-        goal_weight: float,
+        goal_weight: float | Tensor,
         max_rows: int | None,
     ) -> None:
         self._distance = distance
@@ -145,11 +190,12 @@ class _Residuals:
         ).unflatten(0, shape)  # fmt: skip
         gap = (predicted - self._states).flatten(-self._dims)
         gap = gap / gap.shape[-1] ** 0.5
-        if self._distance.kind == 'latent':
+        if self._distance.kind != 'latent':
+            gap[:, -1] = 0.0
+        if self._distance.kind == 'latent' and not self._distance.manifold_weight:
             to_goal = (predicted - self._goal).flatten(-self._dims)
             goal = to_goal * (self._goal_weight / to_goal.shape[-1]) ** 0.5
         else:
-            gap[:, -1] = 0.0
             value = self._distance(predicted, self._goal).clamp(min=0.0)
             goal = (self._goal_weight * value + SMALL).sqrt()[..., None]
         return predicted, torch.cat([gap, goal], dim=-1)

@@ -1,12 +1,15 @@
 """GRASP: actions and virtual states optimised together, in parallel over the horizon.
 
 Psenka, Rabbat, Krishnapriyan, LeCun, Bar: "Parallel Stochastic Gradient-Based Planning for World
-Models", arXiv 2602.00475. Beyond the paper, each with a switch: a learned goal distance, and
-candidates seeded from a greedy rollout and from temporally correlated proposals.
+Models", arXiv 2602.00475. Beyond the paper, each with a switch: a learned goal distance;
+candidates seeded from a greedy rollout and from temporally correlated proposals, and pruned;
+Levenberg-Marquardt action steps; syncs by parallel sweeps; as many iterations as help; rates and
+noise in units of the latents' spread; a free final time.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -19,13 +22,19 @@ from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.planners.candidates import Candidates, expand, judge
 from grasp_ros.planners.capture import Executor, Pace, executor_for, problem_of, tensors_of
+from grasp_ros.planners.final_time import end_early
+from grasp_ros.planners.gauss_newton import GaussNewtonIteration
 from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings, Moments, Precision
 from grasp_ros.planners.options import changed, option
+from grasp_ros.planners.progress import Progress
 from grasp_ros.planners.sampling import draw, sample_costs, select
 from grasp_ros.planners.search import Deadline, SeededPlanner
 from grasp_ros.planners.seeds import SeedOptions, fill
+from grasp_ros.planners.spread import spread_of
+from grasp_ros.planners.sweeps import adjoint_gradient, sweep
 
-SyncKind = Literal['gradient', 'cem']
+SyncKind = Literal['gradient', 'cem', 'sweeps']
+ActionStepKind = Literal['adam', 'gauss_newton']
 Observer = Callable[[int, Tensor, Tensor], None]
 
 
@@ -37,6 +46,24 @@ class GraspConfig(SeedOptions):
     candidates: int = option(3, 'candidates solved side by side', 1, 1024)
     state_rate: float = option(0.1, 'Adam learning rate of the virtual states', 0, 10)
     action_rate: float = option(0.05, 'Adam learning rate of the normalised actions', 0, 10)
+    state_relaxation: float = option(
+        0.0,
+        'move virtual states by this share of the way to their predictions in place of Adam; '
+        '0 for Adam',
+        0,
+        1,
+    )
+    action_step: ActionStepKind = option(  # noqa: RUF009 - it makes a field
+        'adam',
+        'optimiser of the actions; gauss_newton is damped by Levenberg and Marquardt',
+        choices=get_args(ActionStepKind),
+    )
+    damping: float = option(1e-3, 'first damping of gauss_newton', 0, 1e6)
+    spread_units: bool = option(
+        False,
+        "state_rate, state_noise and squared residuals in units of the latents' spread in the "
+        'seeds of a solve',
+    )
     state_noise: float = option(
         0.02, 'standard deviation of the noise on virtual states', 0, 100
     )
@@ -51,11 +78,15 @@ class GraspConfig(SeedOptions):
     sync_every: int = option(6, 'iterations between syncs; 0 for none', 0, 100000)
     sync_kind: SyncKind = option(  # noqa: RUF009 - it makes a field
         'gradient',
-        'gradient steps or cross-entropy rounds on the serial rollout',
+        'gradient steps or cross-entropy rounds on the serial rollout, or gradient steps on '
+        'parallel sweeps',
         choices=get_args(SyncKind),
     )
-    sync_steps: int = option(1, 'gradient steps of a sync through the serial rollout', 1, 10000)
+    sync_steps: int = option(1, 'gradient steps of a sync', 1, 10000)
     sync_rate: float = option(0.05, 'learning rate of these steps', 0, 10)
+    sync_sweeps: int = option(
+        4, 'sweeps forward and backward in time of each step of a sync by sweeps', 1, 100000
+    )
     sync_rounds: int = option(5, 'rounds of a cross-entropy sync', 1, 10000)
     sync_samples: int = option(64, 'action sequences drawn in each of these rounds', 2, 100000)
     sync_elites: int = option(8, 'best ones that the next round follows', 1, 100000)
@@ -64,6 +95,19 @@ class GraspConfig(SeedOptions):
         'variance of these samples, beside the squared deviation of virtual from rollout state',
         0,
         1e6,
+    )
+    patience: int = option(
+        0, 'end the solve after so many syncs in a row that gained too little; 0 for never', 0, 1000
+    )
+    least_gain: float = option(
+        0.01, 'share by which a sync must lower the best cost of some problem', 0, 1
+    )
+    keep: float = option(1.0, 'share of the candidates that goes on after each sync', 0, 1)
+    free_final_time: bool = option(
+        False, 'stop where distance plus charged time is least along the plan'
+    )
+    time_charge: float = option(
+        0.1, 'what a model step costs then, in units of the goal distance', 0, 1e6
     )
     seed_greedy: bool = changed(SeedOptions, 'seed_greedy', True)
     proposals: int = changed(SeedOptions, 'proposals', 8)
@@ -99,8 +143,20 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             executor: runs what can be captured; None for the one that fits device and config.
 
         Raises:
-            ValueError: if the configured goal distance needs a head that the model has not.
+            ValueError: if the configured goal distance needs a head that the model has not, or
+                if state gradients or bfloat16 are asked for with gauss_newton.
         """
+        if config.action_step == 'gauss_newton':
+            if not config.stop_gradient:
+                raise ValueError(
+                    "action_step 'gauss_newton' takes the virtual states as constants: leave "
+                    'stop_gradient on'
+                )
+            if config.precision != 'float32':
+                raise ValueError(
+                    "action_step 'gauss_newton' takes differences of predictions: set precision "
+                    "to 'float32'"
+                )
         super().__init__(model, config, executor or executor_for(model.device, config.capture))
         self._lifted: dict[torch.Size, LiftedIteration] = {}
         self._observer = observer
@@ -110,6 +166,8 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             config.stop_gradient,
             config.max_rows_per_call or None,
             config.precision,
+            config.state_relaxation,
+            config.damping,
         )
 
     def _optimise(
@@ -126,49 +184,103 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         seeds = fill(seeds, config.candidates)
         wide = expand(problem, config.candidates)
         states = self._with_goal(wide, seeds.states.flatten(0, 1))
-        lifted = self._begin(wide, states, seeds.actions.flatten(0, 1))
+        spread = spread_of(problem, seeds.rollout) if config.spread_units else None
+        unit = spread or 1.0
+        # A learned distance has units of its own: the squared residuals are scaled against it.
+        against = 1.0 if self.distance.kind == 'latent' else unit**2
+        lifted = self._begin(wide, states, seeds.actions.flatten(0, 1), spread)
         # Candidates that start from the same seed differ by their first noise (as in the paper).
-        lifted.add_noise(config.state_noise, generator)
+        lifted.add_noise(config.state_noise * unit, generator)
         phase = config.sync_every or config.iterations
         done = 0
         self._observe(done, lifted)
         rolled: Tensor | None = None
+        progress = Progress(seeds.cost, config.patience, config.least_gain)
         pace = Pace(self.model.device)
         while done < config.iterations and not clock.passed():
             fraction = (done % phase) / phase
             lifted.iterate(
-                _between(config.goal_weight, config.goal_weight_end, fraction),
-                _between(config.state_noise, config.state_noise_end, fraction),
+                _between(config.goal_weight, config.goal_weight_end, fraction) * against,
+                _between(config.state_noise, config.state_noise_end, fraction) * unit,
                 generator,
             )
             pace.step()
             done += 1
             rolled = None
-            if config.sync_every and done % config.sync_every == 0 and not clock.passed():
-                actions, rolled = self._sync(wide, lifted.states, lifted.actions, generator)
-                lifted.restart(self._with_goal(wide, rolled), actions)
+            synced = config.sync_every > 0 and done % config.sync_every == 0
+            if synced and not clock.passed():
+                actions, states, rolled = self._sync(
+                    lifted.problem, lifted.states, lifted.actions, generator
+                )
+                lifted.restart(self._with_goal(lifted.problem, states), actions)
             self._observe(done, lifted)
+            if synced and (config.patience or config.keep < 1.0) and done < config.iterations:
+                now = self._judged(problem, lifted, rolled)
+                rolled = now.rollout.flatten(0, 1)
+                if progress.ended(now):
+                    break
+                lifted = self._pruned(problem, lifted, now, spread)
+        return progress.with_best(self._judged(problem, lifted, rolled)), done
+
+    def _judged(
+        self, problem: PlanProblem, lifted: LiftedIteration, rolled: Tensor | None
+    ) -> Candidates:
+        """The candidates as they are, by their serial rollouts, which may be known already."""
         if rolled is None:
-            rolled = self._rollout(wide, lifted.actions)
-        shape = seeds.cost.shape
-        judged = judge(
+            rolled = self._rollout(lifted.problem, lifted.actions)
+        shape = (problem.batch, len(rolled) // problem.batch)
+        return judge(
             self.distance,
             problem,
             lifted.actions.unflatten(0, shape),
             lifted.states.unflatten(0, shape),
             rolled.unflatten(0, shape),
-            config.path_weight,
+            self.config.path_weight,
         )
-        return judged, done
 
-    def _begin(self, problem: PlanProblem, states: Tensor, actions: Tensor) -> LiftedIteration:
+    def _pruned(
+        self,
+        problem: PlanProblem,
+        lifted: LiftedIteration,
+        now: Candidates,
+        spread: float | None,
+    ) -> LiftedIteration:
+        """The iteration of the candidates that go on."""
+        count = now.cost.shape[1]
+        kept = max(1, math.ceil(count * self.config.keep))
+        if kept == count:
+            return lifted
+        best = now.best(kept)
+        return self._begin(
+            expand(problem, kept), best.states.flatten(0, 1), best.actions.flatten(0, 1), spread
+        )
+
+    def _choose(self, problem: PlanProblem, candidates: Candidates) -> Candidates:
+        if not self.config.free_final_time:
+            return super()._choose(problem, candidates)
+        return end_early(
+            self.distance,
+            problem,
+            candidates,
+            self.config.time_charge,
+            self.config.path_weight,
+        )
+
+    def _begin(
+        self, problem: PlanProblem, states: Tensor, actions: Tensor, spread: float | None
+    ) -> LiftedIteration:
         """The iteration of a solve; a captured one is used again for the same shapes."""
         lifted = self._lifted.get(states.shape)
         if lifted is not None:
-            lifted.begin(problem, states, actions)
+            lifted.begin(problem, states, actions, spread)
             return lifted
-        lifted = LiftedIteration(
-            self.distance, problem, self._settings, states, actions, self.executor
+        kind = (
+            GaussNewtonIteration
+            if self.config.action_step == 'gauss_newton'
+            else LiftedIteration
+        )
+        lifted = kind(
+            self.distance, problem, self._settings, states, actions, self.executor, spread
         )
         if self.executor.recording_now:
             self._lifted[states.shape] = lifted
@@ -176,15 +288,24 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
 
     def _sync(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Improve the serial rollout's cost; the new actions and their rollout."""
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Improve the rollout's cost; the new actions, their states, and their serial rollout.
+
+        Sweeps do not make a serial rollout: their states come near it.
+        """
+        if self.config.sync_kind == 'sweeps':
+            actions, states = self.executor(
+                'sweep sync', self._sweep_steps, *tensors_of(problem), states, actions
+            )
+            return actions, states, None
         if self.config.sync_kind == 'cem':
             actions = self._cem_rounds(problem, states, actions, generator)
         else:
             (actions,) = self.executor(
                 'gradient sync', self._gradient_steps, *tensors_of(problem), actions
             )
-        return actions, self._rollout(problem, actions)
+        rolled = self._rollout(problem, actions)
+        return actions, rolled, rolled
 
     def _with_goal(self, problem: PlanProblem, states: Tensor) -> Tensor:
         """Virtual states whose last one is the goal, where the distance is the latent one."""
@@ -203,6 +324,31 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             )
             actions.clamp_(problem.action_low, problem.action_high)
         return (actions,)
+
+    def _sweep_steps(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+        """Adam steps on the cost of states swept towards the rollout; actions and states.
+
+        The last of the tensors are the states to start from and the actions.
+        """
+        config, rows = self.config, self._settings.max_rows
+        states, actions = tensors[-2], tensors[-1].clone()
+        problem = problem_of(tensors[:-2], actions.shape[1])
+        moments = Moments(actions, config.sync_rate)
+        for _ in range(config.sync_steps):
+            states = sweep(self.model, problem, states, actions, config.sync_sweeps, rows)
+            moments.step(
+                adjoint_gradient(
+                    self.distance,
+                    problem,
+                    states,
+                    actions,
+                    config.path_weight,
+                    config.sync_sweeps,
+                    rows,
+                )
+            )
+            actions.clamp_(problem.action_low, problem.action_high)
+        return actions, sweep(self.model, problem, states, actions, config.sync_sweeps, rows)
 
     def _cem_rounds(
         self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator

@@ -26,6 +26,9 @@ class LiftedSettings:
         stop_gradient: cut the gradient into the states that are predicted from.
         max_rows: chunk predictions to bound memory; None for one call.
         precision: of the predictions and their derivatives; all else keeps the model's.
+        state_relaxation: share of the way to the predictions that the virtual states move, in
+            place of Adam; 0 for Adam.
+        damping: first one of Levenberg-Marquardt action steps.
     """
 
     state_rate: float
@@ -33,13 +36,15 @@ class LiftedSettings:
     stop_gradient: bool = True
     max_rows: int | None = None
     precision: Precision = 'float32'
+    state_relaxation: float = 0.0
+    damping: float = 1e-3
 
 
 class Moments:
     """Adam on one tensor in place; its state stays where it is, so that a graph can hold it."""
 
-    def __init__(self, variable: Tensor, rate: float) -> None:
-        """Step `variable` with the learning rate `rate`."""
+    def __init__(self, variable: Tensor, rate: float | Tensor) -> None:
+        """Step `variable` with the learning rate `rate`, a number or a tensor that may change."""
         self._variable = variable
         self._rate = rate
         self._first = torch.zeros_like(variable)
@@ -94,6 +99,7 @@ class LiftedIteration:
         states: Tensor,
         actions: Tensor,
         executor: Executor | None = None,
+        spread: float | None = None,
     ) -> None:
         """Begin a solve.
 
@@ -104,23 +110,30 @@ class LiftedIteration:
             states: (N, T, *Z), copied.
             actions: (N, T, A), copied.
             executor: runs the iterations; None runs them eagerly.
+            spread: unit of the states' learning rate; None for that of the latents, for good.
         """
-        self._distance = distance
-        self._settings = settings
+        self.distance = distance
+        self.settings = settings
         self._run = executor or Executor()
         copies = tuple(tensor.clone() for tensor in tensors_of(problem))
         self.problem = problem_of(copies, problem.horizon)
         self.states = states.clone(memory_format=torch.contiguous_format)
         self.actions = actions.clone(memory_format=torch.contiguous_format)
         self.found: LiftedGradients | None = None
-        self._of_states = Moments(self.states, settings.state_rate)
+        self._state_rate = self.states.new_full((), settings.state_rate * (spread or 1.0))
+        self._of_states = Moments(
+            self.states, settings.state_rate if spread is None else self._state_rate
+        )
         self._of_actions = Moments(self.actions, settings.action_rate)
         self._noise = torch.zeros_like(self.states[:, :-1])
         self._sigma = self.states.new_zeros(())
         self._goal_weight = self.states.new_zeros(())
 
-    def begin(self, problem: PlanProblem, states: Tensor, actions: Tensor) -> None:
+    def begin(
+        self, problem: PlanProblem, states: Tensor, actions: Tensor, spread: float | None = None
+    ) -> None:
         """Begin another solve with the same shapes and distance; all tensors are copied."""
+        self._state_rate.fill_(self.settings.state_rate * (spread or 1.0))
         for own, given in zip(tensors_of(self.problem), tensors_of(problem), strict=True):
             own.copy_(given)
         self.restart(states, actions)
@@ -159,21 +172,29 @@ class LiftedIteration:
         with torch.autocast(
             self.states.device.type,
             torch.bfloat16,
-            enabled=self._settings.precision == 'bfloat16',
+            enabled=self.settings.precision == 'bfloat16',
             cache_enabled=False,
         ):
             found = lifted_gradients(
-                self._distance,
+                self.distance,
                 self.problem,
                 self.states,
                 self.actions,
                 goal_weight=self._goal_weight,
-                stop_gradient=self._settings.stop_gradient,
-                max_rows=self._settings.max_rows,
+                stop_gradient=self.settings.stop_gradient,
+                max_rows=self.settings.max_rows,
             )
-        self._of_states.step(found.states)
+        self._move_states(found.states)
         self._of_actions.step(found.actions)
         self.states[:, :-1].addcmul_(self._noise, self._sigma)
         self.actions.clamp_(self.problem.action_low, self.problem.action_high)
         self.found = found
         return ()
+
+    def _move_states(self, gradient: Tensor) -> None:
+        if self.settings.state_relaxation:
+            # A plain gradient step of this length is s + share * (F - s).
+            share = self.settings.state_relaxation * gradient[0, 0].numel() / 2
+            self.states.sub_(gradient, alpha=share)
+        else:
+            self._of_states.step(gradient)

@@ -123,13 +123,13 @@ class SeededPlanner(ABC, Generic[Options]):
         )
         reserve_s = JUDGEMENT_ROLLOUTS * self._rollout_step_s * problem.horizon
         clock = Deadline(began, deadline_s, reserve_s)
-        best = seeds.best(1)
-        iterations = 0
+        candidates, iterations = seeds, 0
         if deadline_s is not None:
             wait_for(self.model.device)
         if not clock.passed():
             found, iterations = self._optimise(problem, seeds, generator, clock)
-            best = join(best, found).best(1)
+            candidates = join(seeds.best(1), found)
+        best = self._choose(problem, candidates)
         plan = to_plan(self.distance, problem, best, iterations, 0.0)
         wait_for(self.model.device)
         return replace(plan, solve_time_s=time.perf_counter() - began)
@@ -142,6 +142,10 @@ class SeededPlanner(ABC, Generic[Options]):
             return (rollout(self.model, context, past_actions, actions),)
 
         return self.executor('rollout', roll, problem.context, problem.past_actions, actions)[0]
+
+    def _choose(self, problem: PlanProblem, candidates: Candidates) -> Candidates:
+        """What becomes the plan (B, 1) of the candidates (B, C) at the end."""
+        return candidates.best(1)
 
     @abstractmethod
     def _optimise(

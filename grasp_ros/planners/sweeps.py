@@ -5,9 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, rollout_cost
+from grasp_ros.core.objective import GoalDistance, rollout_slopes
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import WorldModel, predict_windows, windows
+from grasp_ros.core.world_model import (
+    Pullback,
+    WorldModel,
+    fold,
+    linearise,
+    predict_windows,
+    windows,
+)
 
 
 @torch.no_grad()
@@ -75,66 +82,32 @@ def adjoint_gradient(
     Returns:
         (N, T, A).
     """
-    horizon, history = actions.shape[1], problem.context.shape[1]
-    with torch.enable_grad():
-        variable = states.detach().requires_grad_()
-        along = distance(variable, problem.goal[:, None])
-        (slope,) = torch.autograd.grad(rollout_cost(along, path_weight).sum(), [variable])
-    pullback = _Pullback(distance.model, problem, states, actions, max_rows)
-    adjoint = slope
-    for _ in range(min(count, horizon - 1)):
-        of_latents, _ = pullback(adjoint)
-        adjoint = slope.clone()
-        # Frame h of window t is the state s_{t - H + 1 + h}, which is at index t - H + h.
-        for frame in range(history):
-            back = history - frame
-            if back < horizon:
-                adjoint[:, : horizon - back] += of_latents[:, back:, frame]
-    _, of_taken = pullback(adjoint)
-    gradient = torch.zeros_like(actions)
-    for frame in range(history):
-        back = history - 1 - frame
-        if back < horizon:
-            gradient[:, : horizon - back] += of_taken[:, back:, frame]
-    return gradient
+    batch, horizon = actions.shape[:2]
+    history = problem.context.shape[1]
+    slopes = rollout_slopes(distance, problem, states, path_weight)
+    latents, taken = windows(problem.context, states, problem.past_actions, actions)
+    parts = _parts(actions, max_rows)
 
+    def pullback_of(part: slice) -> Pullback:
+        rows = latents[:, part].flatten(0, 1), taken[:, part].flatten(0, 1)
+        return linearise(distance.model, *rows)[1]
 
-class _Pullback:
-    """Vector-Jacobian products of all T predictions."""
+    whole = pullback_of(parts[0]) if len(parts) == 1 else None
 
-    def __init__(
-        self,
-        model: WorldModel,
-        problem: PlanProblem,
-        states: Tensor,
-        actions: Tensor,
-        max_rows: int | None,
-    ) -> None:
-        latents, taken = windows(problem.context, states, problem.past_actions, actions)
-        self._model = model
-        self._latents = latents.detach().requires_grad_()
-        self._taken = taken.detach().requires_grad_()
-        self._parts = _parts(actions, max_rows)
-        self._whole = self._predict(self._parts[0]) if len(self._parts) == 1 else None
-
-    def __call__(self, cotangent: Tensor) -> tuple[Tensor, Tensor]:
-        """Cotangents (N, T, *Z) to those of latents (N, T, H, *Z) and actions (N, T, H, A)."""
-        of_latents, of_taken = torch.zeros_like(self._latents), torch.zeros_like(self._taken)
-        for part in self._parts:
-            predicted = self._predict(part) if self._whole is None else self._whole
-            found = torch.autograd.grad(
-                predicted,
-                [self._latents, self._taken],
-                cotangent[:, part],
-                retain_graph=self._whole is not None,
-            )
-            of_latents += found[0]
-            of_taken += found[1]
+    def pull(adjoint: Tensor) -> tuple[Tensor, Tensor]:
+        """Of windows of latents (N, T, H, *Z) and of actions (N, T, H, A)."""
+        found = [(whole or pullback_of(part))(adjoint[:, part].flatten(0, 1)) for part in parts]
+        of_latents, of_taken = (
+            torch.cat([each.unflatten(0, (batch, -1)) for each in column], dim=1)
+            for column in zip(*found, strict=True)
+        )
         return of_latents, of_taken
 
-    def _predict(self, part: slice) -> Tensor:
-        with torch.enable_grad():
-            return predict_windows(self._model, self._latents[:, part], self._taken[:, part])
+    adjoint = slopes
+    for _ in range(min(count, horizon - 1)):
+        of_states = fold(pull(adjoint)[0])[:, history:]
+        adjoint = torch.cat([slopes[:, :-1] + of_states, slopes[:, -1:]], dim=1)
+    return fold(pull(adjoint)[1])[:, history - 1 :]
 
 
 def _parts(actions: Tensor, max_rows: int | None) -> list[slice]:
