@@ -23,7 +23,7 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
-	@echo 'make bench   planners against each other; ARGS="--full" runs all of them on 60 episodes'
+	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'

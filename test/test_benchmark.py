@@ -5,11 +5,15 @@ import json
 import pytest
 import torch
 
+from grasp_ros.benchmark.cells import Cell, CellResult, EpisodeRow
 from grasp_ros.benchmark.command import main
+from grasp_ros.benchmark.comparison import censored_curves, paired_tests, time_comparison
 from grasp_ros.benchmark.per_step_loop import loop_loss
+from grasp_ros.benchmark.results import RowData, key_of
 from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration, random_problem
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.timing import Timing
 from grasp_ros.benchmark.tuning import GRIDS, Setting, picks
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import goal_distance, lifted_gradients
@@ -106,6 +110,53 @@ def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
     )
     again = run(tmp_path, *arguments, '--resume')
     assert again['rows'] == first['rows']
+
+
+def test_an_interrupted_run_writes_what_it_has(tmp_path, monkeypatch):
+    def interrupted(kind, function, decode, cells, cache, workers):
+        yield 0, function(cells[0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('grasp_ros.benchmark.command.run_all', interrupted)
+    command = ['--tasks', 'two_room', *QUICK, '--planners', 'greedy', 'grasp']
+    assert main([*command, '--output', str(tmp_path)]) == 130
+    results = json.loads((tmp_path / 'results.json').read_text())
+    assert [row['planner'] for row in results['rows']] == ['greedy']
+    assert results['rows'][0]['replan_ms'] is None
+
+
+def row_data(name, reached, replan_s, solves=5):
+    """A row in closed loop with given successes and times."""
+    cell = Cell('two_room', name, 'grasp', 50, 'folder', tuple(range(len(reached))))
+    episodes = tuple(
+        EpisodeRow(seed, ok, True, 20, 10.0, 50, 1.0, solves, 0)
+        for seed, ok in enumerate(reached)
+    )
+    timing = Timing((0.1,), (replan_s,), 1.0, False)
+    return RowData(key_of(cell), [(cell, CellResult(episodes, 1.0, 1.0))], timing)
+
+
+def test_rivals_are_compared_on_success_first_and_then_on_time():
+    rows = [
+        row_data('grasp', [True] * 8, 0.02),
+        row_data('cem', [True] * 8, 0.04),
+        row_data('greedy', [True] * 7 + [False], 0.03),
+        row_data('icem', [False] * 8, 0.001),
+        row_data('grasp, no sync', [True] * 8, 0.001),
+    ]
+    tests = {test['second']: test for test in paired_tests(rows)}
+    assert [name for name, test in tests.items() if test['best_rival']] == ['cem']
+    assert (tests['icem']['only_first'], tests['icem']['only_second']) == (8, 0)
+    assert tests['icem']['p'] == pytest.approx(2 * 0.5**8)
+    (comparison,) = time_comparison(rows)
+    # Seven of eight is no significant difference, none of eight is.
+    assert comparison['rival'] == 'greedy'
+    assert comparison['shipped']['median_time_s'] == pytest.approx(0.1 + 4 * 0.02)
+    assert comparison['rival_values']['median_time_s'] == pytest.approx(0.1 + 4 * 0.03)
+    curves = {curve['planner']: curve for curve in censored_curves(rows)}
+    assert curves['icem']['reached_after_s'] == []
+    assert curves['greedy']['reached_after_s'] == pytest.approx([0.22] * 7)
+    assert curves['greedy']['episodes'] == 8
 
 
 def tried(planner, reached, replan_ms, **options):

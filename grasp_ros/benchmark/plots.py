@@ -14,6 +14,8 @@ from grasp_ros.benchmark.variants import SHIPPED
 
 Row = Mapping[str, Any]
 SEEDED = ', seeded'
+DODGE = 4.0
+"""Model steps over which the points of one horizon are spread."""
 
 
 def plot_success(path: Path, rows: Sequence[Row]) -> None:
@@ -21,7 +23,7 @@ def plot_success(path: Path, rows: Sequence[Row]) -> None:
     figure = Figure(figsize=(12, 5), layout='constrained')
     success, times = figure.subplots(1, 2)
     styles = _styles([row['planner'] for row in rows])
-    for planner, style in styles.items():
+    for number, (planner, style) in enumerate(styles.items()):
         own = sorted(
             (row for row in rows if row['planner'] == planner), key=lambda row: row['horizon']
         )
@@ -29,8 +31,17 @@ def plot_success(path: Path, rows: Sequence[Row]) -> None:
         rates = [100 * row['success'] for row in own]
         below = [rate - 100 * row['success_ci'][0] for rate, row in zip(rates, own, strict=True)]
         above = [100 * row['success_ci'][1] - rate for rate, row in zip(rates, own, strict=True)]
+        # Side by side, since many planners may succeed equally often.
+        beside = DODGE * (number - (len(styles) - 1) / 2) / len(styles)
         success.errorbar(
-            horizons, rates, [below, above], marker='o', capsize=2, elinewidth=0.6, **style
+            [horizon + beside for horizon in horizons],
+            rates,
+            [below, above],
+            marker='o',
+            markersize=4,
+            capsize=2,
+            elinewidth=0.6,
+            **style,
         )
         timed = [row for row in own if row['median_time_s'] is not None]
         times.plot(
@@ -40,6 +51,7 @@ def plot_success(path: Path, rows: Sequence[Row]) -> None:
             label=planner,
             **style,
         )
+    success.set_xticks(sorted({row['horizon'] for row in rows}))
     success.set(xlabel='horizon T, model steps', ylabel='success, %', ylim=(-3, 103))
     times.set(
         xlabel='horizon T, model steps',
@@ -61,9 +73,10 @@ def plot_censored(path: Path, curves: Sequence[Row]) -> None:
     every_axes = figure.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
     for axes, horizon in zip(every_axes, horizons, strict=True):
         for curve in (curve for curve in curves if curve['horizon'] == horizon):
-            times = np.array([*curve['reached_after_s'], last])
-            share = 100 * np.arange(1, len(times) + 1) / curve['episodes']
-            share[-1] = 100 * (len(times) - 1) / curve['episodes']
+            reached = curve['reached_after_s']
+            times = [*reached[:1], *reached, last]
+            share = 100 * np.array([*range(len(reached) + 1), len(reached)]) / curve['episodes']
+            share = share[-len(times) :]
             planner = curve['planner']
             axes.step(times, share, where='post', label=planner, **styles[planner])
         axes.set(xscale='log', title=f'T = {horizon}', xlabel='planning time, s', ylim=(-3, 103))
@@ -116,7 +129,7 @@ def _styles(planners: Sequence[str]) -> dict[str, dict[str, Any]]:
     styles: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(planners):
         if name == SHIPPED:
-            styles[name] = {'color': 'black', 'linewidth': 2.5}
+            styles[name] = {'color': 'black', 'linewidth': 2.5, 'zorder': 3}
             continue
         styles[name] = {
             'color': colours[bases.index(name.removesuffix(SEEDED)) % len(colours)],
