@@ -113,7 +113,7 @@ def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_writes_what_it_has(tmp_path, monkeypatch):
-    def interrupted(kind, function, decode, cells, cache, workers):
+    def interrupted(kind, function, decode, cells, *_):
         yield 0, function(cells[0])
         raise KeyboardInterrupt
 

@@ -45,6 +45,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         'task and horizon (default 50)')
     add('--no-speed', action='store_true', help='leave out the times of one iteration')
     add('--workers', type=int, default=2, help='processes that measure success; default 2')
+    add('--ray', metavar='ADDRESS',
+        help='measure success on the Ray cluster at HOST:6379 (or auto, local), where --workers '
+        'are calls at once and the models lie in the same folders; times are measured here')
     add('--resume', action='store_true', help='take finished cells from OUTPUT/cache')
     add('--output', type=Path, default=Path('out/bench'), help='folder; default out/bench')
     options = parser.parse_args(arguments)

@@ -53,7 +53,13 @@ class Run:
         """Measure success, then times, then the speed of one iteration."""
         options = self._options
         for position, result in run_all(
-            'success', run_cell, decode_result, self._cells, self._cache, options.workers
+            'success',
+            run_cell,
+            decode_result,
+            self._cells,
+            self._cache,
+            options.workers,
+            options.ray,
         ):
             self._results[position] = result
         if options.timed_episodes:
@@ -147,24 +153,38 @@ def finish(output: Path, content: Mapping[str, Any]) -> None:
     print(f'\nWrote {output}/results.json, tables.md and plots')
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; Ctrl-C writes what there is and exits with 130."""
-    options = parse(arguments)
-    try:
-        if options.tune:
-            return tune(options)
-        run = Run(options)
-    except CheckpointError as error:
-        print(f'benchmark: {error}', file=sys.stderr)
-        return 2
+def compare(options: argparse.Namespace) -> int:
+    """Measure and write; Ctrl-C writes what there is and gives 130.
+
+    Raises:
+        CheckpointError: if a model cannot be found or used.
+        ConnectionError: if there is no Ray cluster where one was named.
+        ImportError: if Ray is not installed.
+    """
+    run = Run(options)
     status = 0
     try:
         run.measure()
+    except (ConnectionError, ImportError):
+        raise
     except KeyboardInterrupt:
         print('\nbenchmark: interrupted; --resume goes on from here', file=sys.stderr)
         status = 130
+    except Exception:
+        finish(options.output, run.content())
+        raise
     finish(options.output, run.content())
     return status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark or the tuning; 2 where something that it needs is missing."""
+    options = parse(arguments)
+    try:
+        return tune(options) if options.tune else compare(options)
+    except (CheckpointError, ConnectionError, ImportError) as error:
+        print(f'benchmark: {error}', file=sys.stderr)
+        return 2
 
 
 if __name__ == '__main__':

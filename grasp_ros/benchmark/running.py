@@ -1,11 +1,8 @@
-"""Cells in worker processes, with a progress bar; what is finished is kept."""
+"""Cells in processes or on a cluster, with a progress bar; what is finished is kept."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -13,6 +10,7 @@ from tqdm import tqdm
 
 from grasp_ros.benchmark.cache import Cache
 from grasp_ros.benchmark.cells import Cell
+from grasp_ros.benchmark.workers import map_cells
 
 Result = TypeVar('Result')
 
@@ -24,17 +22,19 @@ def run_all(
     cells: Sequence[Cell],
     cache: Cache,
     workers: int,
+    ray_address: str | None = None,
     **more: Any,
 ) -> Iterator[tuple[int, Result]]:
     """Positions and results of cells as they come, those that the cache knows first.
 
     Args:
         kind: of result, names it in the cache and in the progress bar.
-        function: makes a result, in a worker process.
+        function: makes a result, in another process.
         decode: makes a result from its fields in JSON.
         cells: to run.
         cache: keeps results.
-        workers: processes.
+        workers: processes, or calls at once on a Ray cluster.
+        ray_address: of that cluster, see `map_cells`; None for processes of this machine.
         more: what results depend on beside the cell.
     """
     missing = []
@@ -46,36 +46,12 @@ def run_all(
                 continue
             bar.update()
             yield position, decode(known)
+        cells_left = [cells[position] for position in missing]
         for index, result in map_cells(
-            function, [cells[position] for position in missing], workers=workers
+            function, cells_left, workers=workers, ray_address=ray_address
         ):
-            cell = cells[missing[index]]
+            cell = cells_left[index]
             cache.put(kind, cell, more, asdict(result))  # type: ignore[call-overload]
             bar.set_postfix_str(cell.title)
             bar.update()
             yield missing[index], result
-
-
-def map_cells(
-    function: Callable[[Cell], Result], cells: Sequence[Cell], *, workers: int
-) -> Iterator[tuple[int, Result]]:
-    """Positions and results of `function` in worker processes, as they are ready."""
-    if not cells:
-        return
-    context = multiprocessing.get_context('spawn')
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_signals) as pool:
-        futures = {pool.submit(function, cell): index for index, cell in enumerate(cells)}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            # Waiting for cells that nobody will see could take minutes.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _leave_signals() -> None:
-    """Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

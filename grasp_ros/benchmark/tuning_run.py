@@ -34,7 +34,7 @@ def tune(options: argparse.Namespace) -> int:
     status = 0
     try:
         for position, result in run_all(
-            'success', run_cell, decode_result, cells, cache, options.workers
+            'success', run_cell, decode_result, cells, cache, options.workers, options.ray
         ):
             results[position] = result
         for position, timing in run_all(
