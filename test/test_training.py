@@ -229,6 +229,7 @@ def test_a_probe_reads_what_is_linear():
 def test_gates_name_what_is_missed():
     assert GOOD.failures() == []
     assert Gates(0.5, 3.0, 4.0, 0.95).failures() == []
+    assert Gates(1.2, 3.0, 4.0, 0.95).failures(probe_limit_px=1.5) == []
     assert len(Gates(0.6, 3.1, 4.1, 0.94).failures()) == 4
     assert len(Gates(*[float('nan')] * 4).failures()) == 4
     assert 'open_loop_50_px is 4.10' in Gates(0.1, 1.0, 4.1, 0.99).failures()[0]
@@ -263,7 +264,7 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, few_held_out, capsys):
 @pytest.mark.parametrize('task', ['two_room_drawn_door', 'maze'])
 def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, few_held_out):
     tiny = replace(
-        RECIPES[task], layouts=2, **{
+        RECIPES[task], layouts=2, reach_graphs=min(2, RECIPES[task].reach_graphs), **{
             name: getattr(TINY, name)
             for name in ('episodes', 'length', 'iterations', 'reach_iterations', 'batch')
         }
@@ -335,9 +336,12 @@ def test_an_interrupted_run_resumes_to_the_same_weights(
     assert main(arguments(tmp_path)) == 130
     assert 'resumes' in capsys.readouterr().err
     assert not (tmp_path / 'model').exists()
+    (tmp_path / 'work' / 'seconds.txt').write_text('600')
     calls = 10
     torch.manual_seed(99)
     assert main(arguments(tmp_path)) == 0
+    minutes = load_model(tmp_path / 'model')[1].training['minutes']
+    assert 10 <= minutes < 12, 'the time before the interruption counts'
     assert same(uninterrupted, weights(load_model(tmp_path / 'model')[0]))
 
 

@@ -34,9 +34,13 @@ class Gates:
     open_loop_50_px: float
     reach_rank_correlation: float
 
-    def failures(self) -> list[str]:
-        """The gates that are missed, in words."""
-        limits = {'probe_px': 0.5, 'open_loop_25_px': 3.0, 'open_loop_50_px': 4.0}
+    def failures(self, probe_limit_px: float = 0.5) -> list[str]:
+        """The gates that are missed, in words.
+
+        Args:
+            probe_limit_px: largest probe error, which depends on how much else latents show.
+        """
+        limits = {'probe_px': probe_limit_px, 'open_loop_25_px': 3.0, 'open_loop_50_px': 4.0}
         missed = [
             f'{name} is {getattr(self, name):.2f}, at most {limit} allowed'
             for name, limit in limits.items()

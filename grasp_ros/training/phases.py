@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.loop import Loss, run_phase
 from grasp_ros.training.manifold import denoiser_loss
 from grasp_ros.training.reach import reach_loss
+from grasp_ros.training.reach_graph import ReachLabels, graph_reach_loss, label, median_step
 from grasp_ros.training.recipes import TrainConfig
 from grasp_ros.training.world_model import (
     WorldModelWeights,
@@ -20,6 +22,9 @@ from grasp_ros.training.world_model import (
     reconstruction_error,
     world_model_loss,
 )
+
+LABEL_STREAM = 13
+"""Tells the randomness of labelled worlds from that of the recorded motion."""
 
 
 class Trainer:
@@ -82,6 +87,16 @@ class Trainer:
     def time_to_reach(self, latents: Tensor, name: str = 'time_to_reach') -> None:
         """The head, on the latents (E, L + 1, D) of the data; `name` keeps its progress."""
         config = self._config
+        if config.reach_graphs:
+            labels = self._label(latents)
+            self._run(
+                name,
+                self.model.reach_embedding,
+                lambda rng: graph_reach_loss(self.model, labels, config.reach_batch, rng),
+                config.reach_iterations,
+                1e-3,
+            )
+            return
         weight = nn.ParameterDict({'log_weight': nn.Parameter(torch.zeros(()))})
         self._run(
             name,
@@ -120,6 +135,14 @@ class Trainer:
             self._config.manifold_iterations,
             1e-3,
         )
+
+    def _label(self, latents: Tensor) -> ReachLabels:
+        config, dataset = self._config, self._dataset
+        rng = np.random.default_rng([config.seed, LABEL_STREAM])
+        worlds = [TASKS[config.task].draw(rng) for _ in range(config.reach_graphs)]
+        one_step = median_step(latents, dataset.motion.actions, worlds[0].max_speed)
+        seed = config.seed + LABEL_STREAM
+        return label(self.model, worlds, one_step, dataset.action_std, seed, config.near_door)
 
     def _world_model_parts(self) -> nn.ModuleList:
         parts = [self.model.encoder, self.model.predictor, self._inverse]

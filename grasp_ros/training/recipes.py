@@ -25,6 +25,8 @@ class TrainConfig:
         manifold_iterations: of the denoiser that knows the manifold of latents.
         batch: windows, and pictures of the decoder, in an iteration.
         reach_batch: pairs in an iteration of the head.
+        reach_graphs: worlds whose graphs over latents label the head's pairs; 0 for a head that is
+            trained by constraints on the recorded motion.
         reach_farthest: model steps up to which random pairs are pushed apart.
         smoothness: weight of this term in the encoder's loss, as the next three.
         inverse_dynamics: of single actions.
@@ -35,6 +37,7 @@ class TrainConfig:
         channels: of the encoder's first layers.
         encoder_hidden: width of the encoder's last hidden layer.
         reach_hidden: width of the head.
+        probe_limit_px: gate of the linear probe for the robot's position.
         manifold_hidden: width of the denoiser; 0 for none.
     """
 
@@ -52,6 +55,7 @@ class TrainConfig:
     manifold_iterations: int = 5000
     batch: int = 64
     reach_batch: int = 512
+    reach_graphs: int = 0
     reach_farthest: int = 60
     smoothness: float = 0.2
     inverse_dynamics: float = 1.0
@@ -63,6 +67,7 @@ class TrainConfig:
     encoder_hidden: int = 128
     reach_hidden: int = 256
     manifold_hidden: int = 256
+    probe_limit_px: float = 0.5
 
 
 RECIPES: Mapping[str, TrainConfig] = {
@@ -91,10 +96,10 @@ RECIPES: Mapping[str, TrainConfig] = {
             length=80,
             near_door=0.5,
             iterations=6000,
-            reach_iterations=12000,
+            reach_iterations=14000,
             decoder_iterations=1500,
-            reach_batch=384,
-            reach_farthest=200,
+            reach_batch=768,
+            reach_graphs=1200,
             smoothness=0.0,
             inverse_dynamics=1.5,
             displacement=3.0,
@@ -103,6 +108,7 @@ RECIPES: Mapping[str, TrainConfig] = {
             hidden=512,
             encoder_hidden=256,
             reach_hidden=384,
+            probe_limit_px=1.5,
         ),
     )
 }
