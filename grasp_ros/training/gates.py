@@ -54,9 +54,11 @@ class Gates:
 
 
 @torch.no_grad()
-def encode_all(model: CompactModel, dataset: MotionDataset, chunk: int = 64) -> Tensor:
-    """Latents (E, L + 1, D) of every frame."""
-    steps = np.arange(dataset.length + 1)[None]
+def encode_all(
+    model: CompactModel, dataset: MotionDataset, chunk: int = 64, stride: int = 1
+) -> Tensor:
+    """Latents (E, L // stride + 1, D) of every frame, or of every `stride`-th."""
+    steps = np.arange(0, dataset.length + 1, stride)[None]
     parts = []
     for first in range(0, dataset.episodes, chunk):
         episode = np.arange(first, min(first + chunk, dataset.episodes))[:, None]

@@ -69,7 +69,8 @@ def label(
     latents, landmarks, steps = [], [], []
     for index, world in enumerate(tqdm(worlds, desc='labelling', unit='layout')):
         motion = collect(world, EPISODES, LENGTH, [seed, index], near_door)
-        encoded = encode_all(model, MotionDataset([world], motion, action_std))[:, ::STRIDE]
+        dataset = MotionDataset([world], motion, action_std)
+        encoded = encode_all(model, dataset, stride=STRIDE)
         nodes = encoded.flatten(0, 1)
         rng = np.random.default_rng([seed, index, 1])
         chosen = rng.choice(len(nodes), LANDMARKS, replace=False)
