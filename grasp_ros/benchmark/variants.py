@@ -107,6 +107,16 @@ ABLATIONS: Mapping[str, Variant] = {
     'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
     'grasp, no proposals': Variant('grasp', {'proposals': 0}),
     'grasp, latent distance': OWN['grasp, latent distance'],
+    'grasp, Gauss-Newton actions': Variant('grasp', {'action_step': 'gauss_newton'}),
+    'grasp, sync by sweeps': Variant('grasp', {'sync_kind': 'sweeps'}),
+    'grasp, iterations while they help': Variant('grasp', {'iterations': 60, 'patience': 1}),
+    'grasp, 8 candidates halved': Variant(
+        'grasp', {'iterations': 18, 'candidates': 8, 'keep': 0.5}
+    ),
+    'grasp, units of the spread': Variant('grasp', {'spread_units': True}),
+    'grasp, free final time': Variant(
+        'grasp', {'free_final_time': True, 'time_charge': 0.3}
+    ),
 }
 
 VARIANTS: Mapping[str, Variant] = {**COMPARED, **ABLATIONS}
