@@ -243,6 +243,17 @@ def test_the_committed_model_meets_its_gates_on_fresh_motion():
     assert measure(model, fit, held_out, seed=9003).failures() == []
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('task', ['two_room_drawn_door', 'maze'])
+def test_the_committed_models_of_drawn_worlds_meet_their_gates_in_new_ones(task):
+    model, manifest = load_model(find_model(task))
+    config, std = RECIPES[task], manifest.action.std[0]
+    fit = command.record(config, 20, 100, 50, 9001, std)
+    held_out = command.record(config, 20, 100, 50, 9002, std)
+    gates = measure(model, fit, held_out, seed=9003)
+    assert gates.failures(config.probe_limit_px) == []
+
+
 # Runs.
 
 
