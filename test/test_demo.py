@@ -19,6 +19,7 @@ from PIL import Image
 from grasp_ros.models.checkpoint import Calibration
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.nodes import demo
+from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.command import write
 from grasp_ros.training.gates import Gates
 
@@ -49,6 +50,7 @@ def untrained(tmp_path_factory):
         Gates(0.0, 0.0, 0.0, 1.0),
         Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0),
         1.0,
+        TASKS['two_room'],
         {},
     )
 
