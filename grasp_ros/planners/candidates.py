@@ -27,14 +27,12 @@ class Candidates:
         states: virtual states (B, C, T, *Z).
         rollout: serial rollout of the actions (B, C, T, *Z).
         cost: of the rollout (B, C).
-        terminal: goal distance of the rollout's end (B, C).
     """
 
     actions: Tensor
     states: Tensor
     rollout: Tensor
     cost: Tensor
-    terminal: Tensor
 
     def best(self, count: int) -> Candidates:
         """The `count` cheapest of each problem, cheapest first; NaN costs come last."""
@@ -54,7 +52,6 @@ class Candidates:
             pick(self.states),
             pick(self.rollout),
             pick(self.cost),
-            pick(self.terminal),
         )
 
 
@@ -70,7 +67,7 @@ def judge(
     with torch.no_grad():
         along = distance(rollout, problem.goal[:, None, None])
     cost = rollout_cost(along, path_weight)
-    return Candidates(actions, states, rollout, cost, along[..., -1])
+    return Candidates(actions, states, rollout, cost)
 
 
 def join(first: Candidates, second: Candidates) -> Candidates:
@@ -78,7 +75,7 @@ def join(first: Candidates, second: Candidates) -> Candidates:
     return Candidates(
         *(
             torch.cat([getattr(first, name), getattr(second, name)], dim=1)
-            for name in ('actions', 'states', 'rollout', 'cost', 'terminal')
+            for name in ('actions', 'states', 'rollout', 'cost')
         )
     )
 
