@@ -14,6 +14,7 @@ from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import Manifest
@@ -34,6 +35,7 @@ def build_controller(
     limits: Limits,
     config: ControllerConfig,
     goal_tolerance: float,
+    timer: Timer = untimed,
 ) -> Controller:
     """Build a controller; what the manifest says replaces what `config` says of it.
 
@@ -45,6 +47,7 @@ def build_controller(
         config: the policy; `model_dt` and the goal's distances come from the manifest.
         goal_tolerance: the goal counts as reached within so many model steps of motion, by the
             calibration in the manifest, until the distance is twice that; 0 for never.
+        timer: of the phases of planning.
     """
     return Controller(
         model,
@@ -53,6 +56,7 @@ def build_controller(
         manifest.action_space,
         limits,
         policy_for(manifest, planner.distance, config, goal_tolerance),
+        timer,
     )
 
 

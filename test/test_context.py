@@ -21,7 +21,7 @@ class Encoder:
     def __init__(self):
         self.encoded = []
 
-    def __call__(self, picture):
+    def __call__(self, picture, stamp_ns):
         self.encoded.append(int(picture[0, 0, 0]))
         return torch.tensor([float(picture[0, 0, 0])])
 

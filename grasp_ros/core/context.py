@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grasp_ros.core.timing import Timer, untimed
+
 Picture = NDArray[np.uint8]
 ImageSource = Picture | Callable[[], Picture]
 
@@ -35,10 +37,15 @@ class ContextEncoder:
     """
 
     def __init__(
-        self, encode: Callable[[Picture], Tensor], history: int, step_ns: int
+        self,
+        encode: Callable[[Picture, int], Tensor],
+        history: int,
+        step_ns: int,
+        timer: Timer = untimed,
     ) -> None:
-        """Encode with `encode`: (h, w, 3) uint8 to latents (*Z)."""
+        """Encode with `encode`: (h, w, 3) uint8 and its stamp to latents (*Z)."""
         self._encode = encode
+        self._timer = timer
         self._history = history
         self._step_ns = step_ns
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
@@ -74,6 +81,7 @@ class ContextEncoder:
 
     def _latent(self, frame: Frame) -> Tensor:
         if frame.stamp_ns not in self._latents:
-            self.picture = frame.picture()
-            self._latents[frame.stamp_ns] = self._encode(self.picture)
+            with self._timer('decode', frame.stamp_ns):
+                self.picture = frame.picture()
+            self._latents[frame.stamp_ns] = self._encode(self.picture, frame.stamp_ns)
         return self._latents[frame.stamp_ns]

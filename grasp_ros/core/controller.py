@@ -26,6 +26,7 @@ from grasp_ros.core.limits import (
 )
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
+from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionKind, ActionSpace, Command, Plan, State
 from grasp_ros.core.world_model import WorldModel
 
@@ -73,6 +74,7 @@ class Controller:
         space: ActionSpace,
         limits: Limits,
         config: ControllerConfig,
+        timer: Timer = untimed,
     ) -> None:
         """Control with a model and a planner that was built for it.
 
@@ -83,11 +85,15 @@ class Controller:
             space: the commands' meaning.
             limits: last gate before a command leaves, physical units.
             config: the policy.
+            timer: of the phases of planning.
         """
         self.config = config
+        self._timer = timer
         self._space = space
         self._limits = limits
-        self._horizon = RecedingHorizon(model, planner, preprocess, space, limits, config)
+        self._horizon = RecedingHorizon(
+            model, planner, preprocess, space, limits, config, timer
+        )
         self._lock = threading.Lock()
         self._history = CommandHistory()
         self._enabled = True
@@ -228,7 +234,8 @@ class Controller:
             self._horizon.renew()
             return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
         try:
-            plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
+            with self._timer('plan', outlook.stamps_ns[-1]):
+                plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
         except BadPlanError as fault:
             return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
         except Exception as error:  # whatever a planner raises: stop

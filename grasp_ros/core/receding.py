@@ -19,6 +19,7 @@ from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
 from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import (
     ActionKind,
     ActionSpace,
@@ -67,8 +68,10 @@ class RecedingHorizon:
         space: ActionSpace,
         limits: Limits,
         config: ControllerConfig,
+        timer: Timer = untimed,
     ) -> None:
         """See `Controller`."""
+        self._timer = timer
         self._model = model
         self._planner = planner
         self._preprocess = preprocess
@@ -80,7 +83,7 @@ class RecedingHorizon:
         skip = space.frame_skip
         self._low = to_tensor(space.normalise(np.tile(limits.low, (skip, 1))), like)
         self._high = to_tensor(space.normalise(np.tile(limits.high, (skip, 1))), like)
-        self._encoder = ContextEncoder(self._encode, model.history, self._step_ns)
+        self._encoder = ContextEncoder(self._encode, model.history, self._step_ns, timer)
         self._generator = torch.Generator(device=model.device)
         self._goal: tuple[int, Tensor] | None = None
         self._horizon = PlanHorizon(config)
@@ -213,10 +216,12 @@ class RecedingHorizon:
             horizon=horizon,
         )
 
-    def _encode(self, picture: Picture) -> Tensor:
-        pixels = torch.from_numpy(self._preprocess(picture))[None, None]
-        images = pixels.to(self._model.device, self._model.dtype)
-        return self._model.encode(Observation(images))[0, 0]
+    def _encode(self, picture: Picture, stamp_ns: int = 0) -> Tensor:
+        with self._timer('preprocess', stamp_ns):
+            pixels = torch.from_numpy(self._preprocess(picture))[None, None]
+        with self._timer('encode', stamp_ns):
+            images = pixels.to(self._model.device, self._model.dtype)
+            return self._model.encode(Observation(images))[0, 0]
 
     def _stop_action(self) -> Tensor:
         """Normalised; a position command 'stops' at the middle of its range as padding only."""

@@ -15,6 +15,7 @@ from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
@@ -41,8 +42,12 @@ class Assembly:
     warm_up_s: list[float]
 
 
-def assemble(values: dict[str, Any]) -> Assembly:
+def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
     """Load the model, build the planner, warm up; for the planning thread.
+
+    Args:
+        values: of the parameters.
+        timer: of the phases of planning.
 
     Raises:
         ParameterError: naming the parameter that cannot be used.
@@ -69,7 +74,7 @@ def assemble(values: dict[str, Any]) -> Assembly:
     )
     limits = build_limits(values, manifest.action_space)
     controller = build_controller(
-        model, manifest, planner, limits, config, values['goal_tolerance']
+        model, manifest, planner, limits, config, values['goal_tolerance'], timer
     )
     return Assembly(controller, model, manifest, planner, controller.prepare())
 

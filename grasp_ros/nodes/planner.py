@@ -30,6 +30,7 @@ from grasp_ros.msg import ActionPlan
 from grasp_ros.nodes.assembly import Assembly, assemble
 from grasp_ros.nodes.messages import CommandEncoder, image_decoder, image_message, stamp_ns
 from grasp_ros.nodes.parameters import ParameterError, declare, read, refuse_unknown
+from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread
 from grasp_ros.nodes.reports import Statistics, film_strip, plan_message, status_message
 from grasp_ros.nodes.spin import SPIN_S, spin
@@ -71,6 +72,7 @@ class PlannerNode(LifecycleNode):
         declare(self)
         refuse_unknown(self, self._parameter_overrides)
         self._thread = PlanningThread()
+        self._phases = PhaseRecorder()
         self._values: dict[str, Any] = {}
         self._parts: Assembly | None = None
         self._configured = False
@@ -135,6 +137,7 @@ class PlannerNode(LifecycleNode):
         result = super().on_activate(state)
         self._parts.controller.reset()
         self._activation += 1
+        self._phases.clear()
         self._made: _Made | None = None
         self._shown: _Made | None = None
         self._clamped = 0
@@ -181,7 +184,7 @@ class PlannerNode(LifecycleNode):
 
     def _load(self, values: dict[str, Any]) -> Assembly | None:
         """Assemble on the planning thread; None where a signal ended the wait."""
-        loading = self._thread.call(lambda: assemble(values))
+        loading = self._thread.call(lambda: assemble(values, self._phases))
         while not self._ended.is_set():
             if wait([loading], timeout=SPIN_S).done:
                 return loading.result()
@@ -309,8 +312,9 @@ class PlannerNode(LifecycleNode):
     def _send(self, command: Command) -> None:
         assert command.action is not None
         assert self._topics is not None
-        stamp = self.get_clock().now().to_msg()
-        self._topics.command.publish(self._encoder.encode(command.action, stamp))
+        with self._phases('publish', command.observation_stamp_ns):
+            stamp = self.get_clock().now().to_msg()
+            self._topics.command.publish(self._encoder.encode(command.action, stamp))
 
     def _log_state(self, command: Command) -> None:
         if command.state == self._state:
