@@ -63,7 +63,7 @@ $(VENV_PYTHON):
 
 # launch/ and config/ are here because even an editable install copies them to share/.
 inputs := setup.py pyproject.toml package.xml CMakeLists.txt \
-  $(wildcard msg/*.msg resource/*.in launch/*.py config/*.yaml)
+  $(wildcard msg/*.msg action/*.action resource/*.in launch/*.py config/*.yaml)
 
 # No date shows that a file was removed or the checkout moved: the stamp's content does.
 ifneq ($(shell cat .venv/.package 2>/dev/null),$(CURDIR) $(inputs))
@@ -98,6 +98,6 @@ lint: setup
 	@$(VENV_PYTHON) -m mypy
 
 clean:
-	rm -rf .venv build install log dist *.egg-info grasp_ros/msg grasp_ros/*.so
+	rm -rf .venv build install log dist *.egg-info grasp_ros/msg grasp_ros/action grasp_ros/*.so
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

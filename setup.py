@@ -16,6 +16,7 @@ from setuptools.command.build_ext import build_ext
 ROOT = Path(__file__).resolve().parent
 MANIFEST = ElementTree.parse(ROOT / 'package.xml').getroot()
 NAME = MANIFEST.findtext('name', '')
+INTERFACES = ('msg', 'action')
 
 
 def ros_prefix() -> Path:
@@ -35,10 +36,11 @@ class BuildPackage(build_ext):
         stage = self._cmake_install()
         generated = next(stage.rglob('*-packages/grasp_ros/msg/__init__.py')).parents[1]
         target = ROOT / NAME if self.editable_mode else Path(self.build_lib, NAME)
-        shutil.rmtree(target / 'msg', ignore_errors=True)
-        shutil.copytree(
-            generated / 'msg', target / 'msg', ignore=shutil.ignore_patterns('__pycache__')
-        )
+        for kind in INTERFACES:
+            shutil.rmtree(target / kind, ignore_errors=True)
+            shutil.copytree(
+                generated / kind, target / kind, ignore=shutil.ignore_patterns('__pycache__')
+            )
         for library in generated.glob('*.so'):
             shutil.copy2(library, target)
 
@@ -105,7 +107,9 @@ setup(
     maintainer=maintainer.text,
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.10',
-    packages=find_packages(include=['grasp_ros', 'grasp_ros.*'], exclude=['grasp_ros.msg*']),
+    packages=find_packages(
+        include=['grasp_ros', 'grasp_ros.*'], exclude=['grasp_ros.msg*', 'grasp_ros.action*']
+    ),
     package_data={NAME: ['**/*.json', '**/*.safetensors', 'py.typed']},
     ext_modules=[Extension('grasp_ros.msg', sources=[])],
     cmdclass={'build_ext': BuildPackage},

@@ -19,14 +19,16 @@ BLOCKED = {
     'launch', 'launch_ros', 'cv_bridge',
 }
 
+NEED_ROS = ('grasp_ros.nodes', 'grasp_ros.msg', 'grasp_ros.action')
+
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in BLOCKED or name.startswith(('grasp_ros.nodes', 'grasp_ros.msg')):
+        if name.split('.')[0] in BLOCKED or name.startswith(NEED_ROS):
             raise ImportError(f'{name} is blocked')
 
 sys.meta_path.insert(0, Block())
 import grasp_ros
-NOT_HERE = ('grasp_ros.nodes', 'grasp_ros.msg', 'grasp_ros.grasp_ros')  # the last: of messages
+NOT_HERE = (*NEED_ROS, 'grasp_ros.grasp_ros')  # the last: of messages
 count = 0
 for module in pkgutil.walk_packages(grasp_ros.__path__[:1], 'grasp_ros.', lambda name: None):
     if not module.name.startswith(NOT_HERE):
@@ -71,7 +73,7 @@ def test_dependencies_point_one_way():
             if not name.startswith('grasp_ros.'):
                 continue
             target = name.split('.')[1]
-            if folder not in ('nodes', 'msg'):
-                assert target not in ('nodes', 'msg'), f'{path} imports {name}'
+            if folder not in ('nodes', 'msg', 'action'):
+                assert target not in ('nodes', 'msg', 'action'), f'{path} imports {name}'
             if folder in ('planners', 'models'):
                 assert target in ('core', folder), f'{path} imports {name}'

@@ -23,7 +23,7 @@ EXECUTABLES = {
 NOT_FOR_MAKE = {'ray'}  # too big for what it is to most
 STATES = [
     'WAITING_IMAGE', 'WAITING_GOAL', 'PLANNING', 'RUNNING', 'REACHED', 'DISABLED', 'STALE_IMAGE',
-    'PLAN_EXPIRED', 'PLANNER_ERROR', 'BAD_PLAN',
+    'PLAN_EXPIRED', 'PLANNER_ERROR', 'BAD_PLAN', 'BAD_IMAGE', 'STALLED', 'CONFLICT',
 ]  # fmt: skip
 
 

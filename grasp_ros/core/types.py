@@ -145,6 +145,9 @@ class State(IntEnum):
     PLAN_EXPIRED = 7
     PLANNER_ERROR = 8
     BAD_PLAN = 9
+    BAD_IMAGE = 10
+    STALLED = 11
+    CONFLICT = 12
 
 
 @dataclass(frozen=True, eq=False)
