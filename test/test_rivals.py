@@ -450,7 +450,7 @@ def test_latco_refuses_latents_that_are_too_large():
 
 def test_the_node_builds_them_all_from_its_parameters():
     parameters = pytest.importorskip('grasp_ros.nodes.parameters')
-    assembly = pytest.importorskip('grasp_ros.nodes.assembly')
+    assembly = pytest.importorskip('grasp_ros.assembly')
     table = [*parameters.PARAMETERS, *parameters.RIVAL_PARAMETERS]
     values = {row.name: row.default for row in table}
     assert len(values) == len(table)

@@ -21,21 +21,27 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
+from grasp_ros.assembly import Assembly, assemble
 from grasp_ros.core.controller import PlanReport
 from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command, State
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
-from grasp_ros.msg import ActionPlan
-from grasp_ros.nodes.assembly import Assembly, assemble
-from grasp_ros.nodes.messages import CommandEncoder, image_decoder, image_message, stamp_ns
+from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.messages import (
+    CommandEncoder,
+    image_decoder,
+    image_message,
+    plan_message,
+    stamp_ns,
+)
 from grasp_ros.nodes.parameters import ParameterError, declare, read, refuse_unknown
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread
-from grasp_ros.nodes.reports import Statistics, film_strip, plan_message, status_message
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
+from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 
 ACKNOWLEDGE_S = 0.2
 THROTTLE_S = 5.0
@@ -291,14 +297,16 @@ class PlannerNode(LifecycleNode):
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
         topics.status.publish(
-            status_message(
-                header,
-                command,
-                made.report if made else None,
-                statistics,
-                parts.planner,
-                self._values,
-                parts.model.device,
+            PlanStatus(
+                header=header,
+                **status_fields(
+                    command,
+                    made.report if made else None,
+                    statistics,
+                    parts.planner,
+                    self._values,
+                    parts.model.device,
+                ),
             )
         )
         self._watched = topics.imagined.get_subscription_count() > 0
@@ -360,7 +368,9 @@ class PlannerNode(LifecycleNode):
         if report.plan is not None:
             plans += 1
             message = plan_message(
-                report, parts.manifest, parts.planner, self._values['command.frame_id']
+                report,
+                plan_fields(report, parts.manifest, parts.planner),
+                self._values['command.frame_id'],
             )
             if self._watched:
                 pictures = parts.controller.pictures()

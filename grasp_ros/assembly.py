@@ -19,7 +19,7 @@ from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
-from grasp_ros.nodes.parameters import ParameterError
+from grasp_ros.parameters import ParameterError
 from grasp_ros.planners.registry import PLANNERS, build
 
 

@@ -1,13 +1,13 @@
-"""Plans, status and imagination as messages."""
+"""Plans, status and imagination as the fields of messages, for ROS and for recorded bags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from std_msgs.msg import Header
 
 from grasp_ros.core.controller import PlanReport
 from grasp_ros.core.planner import Planner, execution_of
@@ -15,8 +15,6 @@ from grasp_ros.core.types import Command, to_numpy
 from grasp_ros.core.world_model import HasDecoder
 from grasp_ros.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import Manifest
-from grasp_ros.msg import ActionPlan, PlanStatus
-from grasp_ros.nodes.messages import time_message
 
 UNKNOWN = float('nan')
 FRAMES_SHOWN = 6
@@ -43,53 +41,49 @@ class Statistics:
     jitter_s: float
 
 
-def status_message(
-    header: Header,
+def status_fields(
     command: Command,
     report: PlanReport | None,
     statistics: Statistics,
     planner: Planner,
     values: dict[str, object],
     device: torch.device,
-) -> PlanStatus:
-    """The status of one control tick; `report` is the newest replan's."""
+) -> dict[str, Any]:
+    """PlanStatus of one control tick without its header; `report` is the newest replan's."""
     plan = report.plan if report else None
     outlook = report.outlook if report else None
     distance = outlook.distance if outlook else None
-    return PlanStatus(
-        header=header,
-        state=int(command.state),
-        reason=command.reason,
-        goal_distance=UNKNOWN if distance is None else distance,
-        goal_distance_unit=planner.distance.unit,
-        image_age=statistics.image_age_s,
-        plan_age=statistics.plan_age_s,
-        novelty=UNKNOWN,
-        prediction_error=UNKNOWN,
-        planning_delay=UNKNOWN,
-        solve_time=plan.solve_time_s if plan else UNKNOWN,
-        iterations=plan.iterations if plan else 0,
-        horizon=plan.horizon if plan else 0,
-        terminal_cost=float(plan.terminal_cost[0]) if plan else UNKNOWN,
-        trust_horizon=(
+    return {
+        'state': int(command.state),
+        'reason': command.reason,
+        'goal_distance': UNKNOWN if distance is None else distance,
+        'goal_distance_unit': planner.distance.unit,
+        'image_age': statistics.image_age_s,
+        'plan_age': statistics.plan_age_s,
+        'novelty': UNKNOWN,
+        'prediction_error': UNKNOWN,
+        'planning_delay': UNKNOWN,
+        'solve_time': plan.solve_time_s if plan else UNKNOWN,
+        'iterations': plan.iterations if plan else 0,
+        'horizon': plan.horizon if plan else 0,
+        'terminal_cost': float(plan.terminal_cost[0]) if plan else UNKNOWN,
+        'trust_horizon': (
             int(plan.trust_horizon[0]) if plan and plan.trust_horizon is not None else -1
         ),
-        defect=float(plan.defect[0]) if plan else UNKNOWN,
-        plans=statistics.plans,
-        missed=statistics.missed,
-        clamped=statistics.clamped,
-        jitter=statistics.jitter_s,
-        dry_run=bool(values['dry_run']),
-        planner=str(values['planner.name']),
-        device=str(device),
-        execution=execution_of(planner),
-    )
+        'defect': float(plan.defect[0]) if plan else UNKNOWN,
+        'plans': statistics.plans,
+        'missed': statistics.missed,
+        'clamped': statistics.clamped,
+        'jitter': statistics.jitter_s,
+        'dry_run': bool(values['dry_run']),
+        'planner': str(values['planner.name']),
+        'device': str(device),
+        'execution': execution_of(planner),
+    }
 
 
-def plan_message(
-    report: PlanReport, manifest: Manifest, planner: Planner, frame_id: str
-) -> ActionPlan:
-    """An accepted plan with the goal distance along its rollout."""
+def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dict[str, Any]:
+    """ActionPlan of an accepted plan, with the goal distance along its rollout, without stamps."""
     plan, timed, outlook = report.plan, report.timed, report.outlook
     if plan is None or timed is None or outlook is None or outlook.goal is None:
         raise ValueError('the report holds no plan')
@@ -97,21 +91,19 @@ def plan_message(
         along = planner.distance.to_goal(plan.rollout, outlook.goal[:, None])[0]
     commands = timed.commands.reshape(plan.horizon, -1)
     skip = manifest.frame_skip
-    return ActionPlan(
-        header=Header(stamp=time_message(timed.start_ns), frame_id=frame_id),
-        observation_stamp=time_message(timed.observation_stamp_ns),
-        model_dt=manifest.model_dt,
-        horizon=plan.horizon,
-        action_dim=commands.shape[1],
-        action_names=list(manifest.action.names) * skip,
-        action_units=list(manifest.action.units) * skip,
-        actions=commands.ravel().tolist(),
-        terminal_cost=float(plan.terminal_cost[0]),
-        goal_distances=to_numpy(along).tolist(),
-        defect=float(plan.defect[0]),
-        solve_time=plan.solve_time_s,
-        iterations=plan.iterations,
-    )
+    return {
+        'model_dt': manifest.model_dt,
+        'horizon': plan.horizon,
+        'action_dim': commands.shape[1],
+        'action_names': list(manifest.action.names) * skip,
+        'action_units': list(manifest.action.units) * skip,
+        'actions': commands.ravel().tolist(),
+        'terminal_cost': float(plan.terminal_cost[0]),
+        'goal_distances': to_numpy(along).tolist(),
+        'defect': float(plan.defect[0]),
+        'solve_time': plan.solve_time_s,
+        'iterations': plan.iterations,
+    }
 
 
 def film_strip(

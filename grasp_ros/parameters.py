@@ -1,0 +1,166 @@
+"""The planner's parameters: one table makes declaration, validation and documentation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, cast
+
+from grasp_ros.planners.options import option_text
+from grasp_ros.planners.registry import PLANNERS
+
+Value = bool | int | float | str | list[float] | list[str]
+
+
+class ParameterError(ValueError):
+    """A parameter cannot be used; the message names it and says what would be right."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of the table.
+
+    Attributes:
+        name: dotted.
+        default: its type is the parameter's type; a list's type is given by `element`.
+        description: for people, with the unit.
+        low: smallest value, inclusive.
+        high: largest value, inclusive.
+        choices: the strings allowed; empty for any.
+        element: type of a list's elements.
+    """
+
+    name: str
+    default: Value
+    description: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    element: type = float
+
+    @property
+    def type_name(self) -> str:
+        """Type as ROS users write it."""
+        if isinstance(self.default, list):
+            return {float: 'double[]', str: 'string[]'}[self.element]
+        return {bool: 'bool', int: 'int', float: 'double', str: 'string'}[type(self.default)]
+
+    @property
+    def range_text(self) -> str:
+        """The allowed values, for people."""
+        if self.choices:
+            return ', '.join(self.choices)
+        if self.low is None and self.high is None:
+            return ''
+        form = 'd' if isinstance(self.default, int) else 'g'
+        low = '-inf' if self.low is None else f'{self.low:{form}}'
+        high = 'inf' if self.high is None else f'{self.high:{form}}'
+        return f'[{low}, {high}]'
+
+    def fault(self, value: Any) -> str | None:
+        """Why `value` cannot be used, or None."""
+        values = value if isinstance(value, list) else [value]
+        for single in values:
+            if isinstance(single, float) and not math.isfinite(single):
+                return f'parameter {self.name!r} is {single}; give a finite number'
+            too_low = self.low is not None and single < self.low
+            if too_low or (self.high is not None and single > self.high):
+                return f'parameter {self.name!r} is {single}; allowed is {self.range_text}'
+        if self.choices and value not in self.choices:
+            return f'parameter {self.name!r} is {value!r}; allowed: {self.range_text}'
+        return None
+
+
+def planner_parameters(name: str) -> tuple[Parameter, ...]:
+    """The options of the planner `name`, as `<name>.<option>`."""
+    return tuple(
+        Parameter(
+            f'{name}.{option.name}',
+            cast(Value, option.default),
+            text.description,
+            text.low,
+            text.high,
+            text.choices,
+        )
+        for option in fields(PLANNERS[name].config)
+        for text in [option_text(option.metadata)]
+    )
+
+
+PARAMETERS: tuple[Parameter, ...] = (
+    Parameter('model', 'two_room', 'folder of a model, or the name of one that comes along'),
+    Parameter('device', 'auto', 'auto, cpu, cuda or cuda:N; auto takes a GPU where there is one'),
+    Parameter('torch_threads', 1, 'CPU threads of PyTorch', 1, 256),
+    Parameter('seed', 0, 'of all randomness in planning', 0, 2**31 - 1),
+    Parameter(
+        'control_rate', 10.0, 'commands per second, Hz; must be what the model was trained for',
+        0.1, 1000,
+    ),
+    Parameter('image_timeout', 0.5, 'age at which an image is stale and the robot stops, s',
+              0.01, 60),
+    Parameter('max_plan_age', 1.0, 'age of the image behind a plan at which it expires, s',
+              0.01, 60),
+    Parameter('planning_delay', 0.08, 'from the start of planning to the first new action, s',
+              0, 10),
+    Parameter('max_plan_defect', 0.0,
+              'plans with a larger dynamics residual are refused, latent units; 0 for no bound',
+              0, 1e9),
+    Parameter('goal_tolerance', 1.0,
+              'the goal counts as reached within so many model steps of motion; 0 never', 0, 100),
+    Parameter('dry_run', False, 'plan and report, but command nothing'),
+    Parameter('image.compressed', False, 'camera sends sensor_msgs/CompressedImage'),
+    Parameter('goal_image.compressed', False, 'goal comes as sensor_msgs/CompressedImage'),
+    Parameter('goal_image.durability', 'volatile', 'of the goal subscription',
+              choices=('volatile', 'transient_local')),
+    Parameter('command.type', 'geometry_msgs/msg/TwistStamped', 'message type of the command',
+              choices=('geometry_msgs/msg/TwistStamped', 'geometry_msgs/msg/Twist',
+                       'trajectory_msgs/msg/JointTrajectory', 'std_msgs/msg/Float64MultiArray')),
+    Parameter('command.fields', ['linear.x', 'linear.y'],
+              'field of a Twist for each component of the action', element=str),
+    Parameter('command.joint_names', [], 'joint for each component, for JointTrajectory',
+              element=str),
+    Parameter('command.frame_id', 'base_link', 'frame of the command'),
+    Parameter('command.low', [], "tighter lower limits, the action's units; empty: the model's"),
+    Parameter('command.high', [], "tighter upper limits, the action's units; empty: the model's"),
+    Parameter('command.max_rate', [],
+              'largest change of each component per second, its unit/s; empty: unlimited', 0),
+    Parameter('command.stop_decay', 0.0, 'time in which a stop decays to zero, s', 0, 2),
+    Parameter('planner.name', 'grasp', 'which planner', choices=tuple(PLANNERS)),
+    Parameter('planner.horizon', 50, 'T, model steps', 1, 10000),
+    Parameter('planner.horizon_mode', 'shrinking',
+              'fixed, or shrinking with the executed steps down to the floor',
+              choices=('fixed', 'shrinking')),
+    Parameter('planner.horizon_floor', 8, 'smallest shrunken horizon, model steps', 1, 10000),
+    Parameter('planner.stall_time', 2.0, 'without progress, a shrunken horizon is renewed, s',
+              0.1, 600),
+    Parameter('planner.deadline', 0.08, 'a solve returns its best plan so far after, s; 0: none',
+              0, 600),
+    *planner_parameters('grasp'),
+)
+
+RIVAL_PARAMETERS: tuple[Parameter, ...] = tuple(
+    row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
+)
+
+
+def unknown_parameter(name: str) -> ParameterError:
+    """The error for a parameter that is none, with the nearest known name."""
+    known = [row.name for row in PARAMETERS + RIVAL_PARAMETERS]
+    near = get_close_matches(name, known, n=1)
+    hint = f'; did you mean {near[0]!r}?' if near else ''
+    return ParameterError(f'unknown parameter {name!r}{hint}')
+
+
+def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:
+    """The table for the README."""
+    lines = ['| parameter | type | default | allowed | meaning |', '|---|---|---|---|---|']
+    for row in table:
+        default = row.default
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        lines.append(
+            f'| `{row.name}` | {row.type_name} | `{shown}` | {row.range_text} '
+            f'| {row.description} |'
+        )
+    return '\n'.join(lines)
