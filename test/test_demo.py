@@ -16,7 +16,7 @@ pytest.importorskip('rclpy')
 import ros_harness  # noqa: F401 (a ROS domain of the test's own)
 from PIL import Image
 
-from grasp_ros.models.checkpoint import Calibration
+from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.nodes import demo
 from grasp_ros.sim.tasks import TASKS

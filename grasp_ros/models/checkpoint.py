@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.models.calibration import Calibration, Strict
 from grasp_ros.models.compact import CompactConfig, CompactModel
 
 WEIGHTS_NAME = 'model.safetensors'
@@ -26,11 +27,7 @@ class CheckpointError(Exception):
     """A checkpoint cannot be used; the message names the file, the fault and the way out."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
-
-
-class ImagePipeline(_Strict):
+class ImagePipeline(Strict):
     """How a camera picture becomes the encoder's input."""
 
     height: int = Field(gt=0)
@@ -38,7 +35,7 @@ class ImagePipeline(_Strict):
     fit: Literal['stretch', 'crop'] = 'stretch'
 
 
-class ActionManifest(_Strict):
+class ActionManifest(Strict):
     """Components of one command in physical units, and their statistics in the training data."""
 
     kind: ActionKind
@@ -61,19 +58,7 @@ class ActionManifest(_Strict):
         return self
 
 
-class Calibration(_Strict):
-    """Goal distances measured on the training data.
-
-    Attributes:
-        one_step_latent: median latent distance between consecutive frames in motion.
-        one_step_time_to_reach: the same of the learned head, in model steps; None without one.
-    """
-
-    one_step_latent: float = Field(gt=0)
-    one_step_time_to_reach: float | None = Field(default=None, gt=0)
-
-
-class Manifest(_Strict):
+class Manifest(Strict):
     """Everything about a model that its weights do not say."""
 
     format: Literal['grasp_ros/1'] = 'grasp_ros/1'
@@ -86,7 +71,7 @@ class Manifest(_Strict):
     frame_skip: int = Field(gt=0, description='commands in one model step')
     action: ActionManifest
     calibration: Calibration
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
 
     @property
     def control_rate(self) -> float:
@@ -225,6 +210,14 @@ def save_model(folder: Path, model: CompactModel, **manifest: Any) -> Manifest:
         history=model.history,
         **manifest,
     )
-    text = json.dumps(written.model_dump(mode='json'), indent=2)
-    (folder / MANIFEST_NAME).write_text(text + '\n')
+    write_manifest(folder, written)
     return written
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write a manifest beside the weights that it is of, never half of it."""
+    text = json.dumps(manifest.model_dump(mode='json', exclude_none=True), indent=2)
+    path = folder / MANIFEST_NAME
+    unfinished = path.with_suffix('.unfinished')
+    unfinished.write_text(text + '\n')
+    unfinished.replace(path)

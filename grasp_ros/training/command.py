@@ -15,10 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import Calibration, Manifest, save_model
+from grasp_ros.models.calibration import ONE_STEP, Calibration
+from grasp_ros.models.checkpoint import Manifest, save_model
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.tasks import TASKS, Task
+from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, encode_all, measure
 from grasp_ros.training.manifold import calibrate_manifold
@@ -62,7 +64,8 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
     fit = record(config, few, 200, 50, config.seed + 1, dataset.action_std)
     held_out = record(config, few, 300, 50, config.seed + 2, dataset.action_std)
     gates = measure(model, fit, held_out, config.seed)
-    return model, gates, calibrate(model, latents, dataset), dataset.action_std
+    calibration = calibrate(model, latents, dataset, np.random.default_rng(config.seed))
+    return model, gates, calibration, dataset.action_std
 
 
 def record(
@@ -132,20 +135,6 @@ def check_settings(config: TrainConfig, work: Path) -> None:
             f'the progress in {work} was made with {", ".join(changed)}; use the same settings, '
             'or start again with --restart'
         )
-
-
-@torch.no_grad()
-def calibrate(model: CompactModel, latents: Tensor, dataset: MotionDataset) -> Calibration:
-    """Median goal distances between consecutive frames in which the robot was told to move."""
-    fastest = np.abs(dataset.motion.actions).max(axis=-1)
-    moving = torch.from_numpy(fastest > 0.5 * dataset.worlds[0].max_speed).flatten()
-    before, after = latents[:, :-1].flatten(0, 1)[moving], latents[:, 1:].flatten(0, 1)[moving]
-    chosen = slice(0, 20000)
-    before, after = before[chosen], after[chosen]
-    return Calibration(
-        one_step_latent=float((before - after).square().mean(dim=-1).median()),
-        one_step_time_to_reach=float(model.time_to_reach(before, after).median()),
-    )
 
 
 def spent_minutes(work: Path, seconds: float) -> float:
@@ -249,7 +238,8 @@ def main(arguments: list[str] | None = None) -> int:
     write(
         parsed.output, model, gates, calibration, action_std, TASKS[config.task], provenance
     )
-    for name, value in {**asdict(gates), **calibration.model_dump()}.items():
+    one_step = calibration.model_dump(include=ONE_STEP, exclude_none=True)
+    for name, value in {**asdict(gates), **one_step}.items():
         print(f'{name:24} {value:.3f}')
     print(f'wrote {parsed.output} after {provenance["minutes"]} minutes')
     failures = gates.failures(config.probe_limit_px)

@@ -1,0 +1,155 @@
+"""Calibrate a trained model on recorded motion: what its goal distances mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from grasp_ros.core.objective import squared_error
+from grasp_ros.models.calibration import Calibration, DistanceCurve
+from grasp_ros.models.compact import CompactModel
+from grasp_ros.training.data import MotionDataset
+
+FARTHEST = 10
+MOST_PAIRS = 20000
+STANDING_PLACES = 1000
+SENSOR_NOISE = 2.0 / 255
+"""Standard deviation of a camera's noise in [0, 1]: the simulator's pictures have none."""
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """Latents (N, D) of robots that stand still.
+
+    Attributes:
+        first: of a picture with the camera's noise.
+        second: of another of the same place.
+        near: of the next picture of the recorded motion.
+        far: of any picture of the same episode.
+    """
+
+    first: Tensor
+    second: Tensor
+    near: Tensor
+    far: Tensor
+
+
+@torch.no_grad()
+def calibrate(
+    model: CompactModel, latents: Tensor, dataset: MotionDataset, rng: np.random.Generator
+) -> Calibration:
+    """Measure how goal distances grow with the steps between two pictures.
+
+    Args:
+        model: trained.
+        latents: (E, L + 1, D) of every frame of `dataset`.
+        dataset: recorded motion.
+        rng: of the sensor's noise and of what is chosen.
+    """
+    standing = picture_twice(model, latents, dataset, rng)
+
+    def curve(distance: Distance) -> DistanceCurve:
+        return distance_curve(distance, latents, dataset, standing)
+
+    latent = curve(lambda first, second: squared_error(first, second, 1))
+    time_to_reach = curve(model.time_to_reach)
+    return Calibration(
+        one_step_latent=latent.median[1],
+        # An untrained head may call neighbours the same place.
+        one_step_time_to_reach=time_to_reach.median[1] or None,
+        latent=latent,
+        time_to_reach=time_to_reach,
+    )
+
+
+def distance_curve(
+    distance: Distance,
+    latents: Tensor,
+    dataset: MotionDataset,
+    standing: Standing,
+) -> DistanceCurve:
+    """Quantiles of a distance for each number of steps apart.
+
+    Args:
+        distance: of latents (N, D) to goals (N, D).
+        latents: (E, L + 1, D).
+        dataset: what they are of.
+        standing: as `picture_twice` makes it.
+
+    Raises:
+        ValueError: if no motion was recorded.
+    """
+    apart = [distance(standing.first, standing.second)]
+    for steps in range(1, min(FARTHEST, dataset.length) + 1):
+        pairs = steady_pairs(dataset.motion.actions, dataset.worlds[0].max_speed, steps)
+        episode, start = pairs[:, :MOST_PAIRS]
+        if len(episode):
+            apart.append(distance(latents[episode, start], latents[episode, start + steps]))
+    if len(apart) < 2:
+        raise ValueError('the recorded robot hardly moves: there is nothing to calibrate by')
+    median, high = (
+        [_quantile(distances, level) for distances in apart] for level in (0.5, 0.95)
+    )
+    near, far = (
+        (distance(standing.first, goal), distance(standing.second, goal))
+        for goal in (standing.near, standing.far)
+    )
+    # Close to the goal a fraction says nothing: there the noise alone counts.
+    away = torch.minimum(*far) > high[1]
+    if not away.any():
+        away[:] = True
+    ratio = (far[0] - far[1]).abs()[away] / torch.maximum(*far)[away].clamp(min=1e-12)
+    return DistanceCurve(
+        steps=list(range(len(apart))),
+        median=median,
+        high=high,
+        noise=_quantile((near[0] - near[1]).abs(), 0.99),
+        noise_ratio=_quantile(ratio, 0.99),
+    )
+
+
+def steady_pairs(
+    actions: NDArray[np.float64], max_speed: float, steps: int
+) -> NDArray[np.int64]:
+    """Where the robot was told to move on in one direction: episodes and first steps (2, N).
+
+    Args:
+        actions: commanded velocities (E, L, 2).
+        max_speed: of each component.
+        steps: commands in a row that must hardly differ and be faster than half of it.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(actions, steps, axis=1)
+    mean = windows.mean(axis=-1)
+    steady = np.abs(windows - mean[..., None]).max(axis=(-2, -1)) < 0.25 * max_speed
+    moving = np.abs(mean).max(axis=-1) > 0.5 * max_speed
+    return np.stack(np.nonzero(steady & moving))
+
+
+@torch.no_grad()
+def picture_twice(
+    model: CompactModel, latents: Tensor, dataset: MotionDataset, rng: np.random.Generator
+) -> Standing:
+    """Picture places of the recorded motion twice, as a camera with noise does."""
+    count = min(STANDING_PLACES, dataset.episodes * dataset.length)
+    episode = rng.integers(0, dataset.episodes, count)
+    step = rng.integers(0, dataset.length, count)
+    images = dataset.images(episode, step)
+
+    def noisy() -> Tensor:
+        noise = rng.normal(0.0, SENSOR_NOISE, images.shape).astype(np.float32)
+        return model.embed((images + torch.from_numpy(noise)).clamp(0, 1))
+
+    other = rng.integers(0, dataset.length + 1, count)
+    return Standing(noisy(), noisy(), latents[episode, step + 1], latents[episode, other])
+
+
+def _quantile(values: Tensor, level: float) -> float:
+    """To four digits: manifests are read by people."""
+    return float(f'{float(values.quantile(level)):.4g}')

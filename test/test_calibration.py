@@ -1,0 +1,145 @@
+"""Calibration of goal distances: the curve, how it is measured, and the command that adds it."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from grasp_ros.models.calibration import DistanceCurve
+from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
+from grasp_ros.training import calibrate as command
+from grasp_ros.training.calibrate import main
+from grasp_ros.training.calibration import Standing, distance_curve, steady_pairs
+
+CURVE = DistanceCurve(
+    steps=[0, 1, 2], median=[0.1, 1.0, 3.0], high=[0.3, 1.5, 4.0], noise=0.2, noise_ratio=0.1
+)
+
+
+@pytest.mark.parametrize(
+    ('tolerance', 'reached', 'released'),
+    [
+        (0.0, 0.1, 0.3),
+        (1.0, 1.0, 1.5),
+        (1.5, 2.0, 2.75),
+        (2.0, 3.0, 4.0),
+        (4.0, 7.0, 9.0),
+    ],
+)
+def test_the_curve_gives_the_bounds_of_a_tolerance(tolerance, reached, released):
+    assert CURVE.reached(tolerance) == pytest.approx(reached)
+    assert CURVE.released(tolerance) == pytest.approx(released)
+
+
+def test_noise_alone_never_releases_a_goal():
+    noisy = CURVE.model_copy(update={'noise': 5.0})
+    assert noisy.released(1.0) == pytest.approx(6.0)
+
+
+def test_bounds_never_fall_where_the_measured_curve_does():
+    uneven = CURVE.model_copy(update={'median': [0.1, 1.0, 0.8]})
+    assert uneven.reached(2.0) == uneven.reached(5.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    'wrong',
+    [
+        {'steps': [1, 2, 3]},
+        {'steps': [0, 2, 1]},
+        {'median': [0.1, 1.0]},
+        {'high': [0.3, -1.5, 4.0]},
+        {'median': [0.1, 1.0, 5.0]},
+        {'noise': -1.0},
+        {'noise_ratio': float('nan')},
+    ],
+)
+def test_a_curve_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        DistanceCurve(**{**CURVE.model_dump(), **wrong})
+
+
+def test_steady_pairs_are_where_the_robot_moves_on_in_one_direction():
+    right, up, still, slow = [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.4, 0.0]
+    actions = np.array([[right, right, up, up, still, slow, slow]])
+    assert steady_pairs(actions, 1.0, 1).tolist() == [[0, 0, 0, 0], [0, 1, 2, 3]]
+    assert steady_pairs(actions, 1.0, 2).tolist() == [[0, 0], [0, 2]]
+    assert steady_pairs(actions, 1.0, 3).shape == (2, 0)
+
+
+def moving(actions):
+    """A dataset whose robot was told `actions` (E, L, 2), at most 1."""
+    return SimpleNamespace(
+        motion=SimpleNamespace(actions=actions),
+        worlds=(SimpleNamespace(max_speed=1.0),),
+        length=actions.shape[1],
+    )
+
+
+def test_the_curve_is_that_of_the_recorded_motion():
+    actions = np.tile([1.0, 0.0], (1, 4, 1))
+    latents = torch.tensor([[[0.0], [0.5], [1.0], [1.5], [2.0]]])
+    place = torch.zeros(1, 1)
+    standing = Standing(place, place + 0.125, place + 0.5, place + 2.0)
+    curve = distance_curve(lambda a, b: (a - b).abs()[:, 0], latents, moving(actions), standing)
+    assert curve.steps == [0, 1, 2, 3, 4]
+    assert curve.median == curve.high == [0.125, 0.5, 1.0, 1.5, 2.0]
+    assert curve.noise == 0.125
+    assert curve.noise_ratio == pytest.approx(0.125 / 2.0)
+
+
+def test_a_robot_that_stands_cannot_calibrate():
+    still = np.zeros((1, 4, 2))
+    place = torch.zeros(1, 1)
+    with pytest.raises(ValueError, match='hardly moves'):
+        distance_curve(
+            lambda a, b: (a - b).abs()[:, 0],
+            torch.zeros(1, 5, 1),
+            moving(still),
+            Standing(place, place, place, place),
+        )
+
+
+@pytest.fixture
+def little_data(monkeypatch):
+    monkeypatch.setattr(command, 'EPISODES', 20)
+    monkeypatch.setattr(command, 'LENGTH', 20)
+
+
+def test_the_command_touches_nothing_but_the_calibration(tmp_path, little_data):
+    shutil.copytree(find_model('two_room'), tmp_path / 'model')
+    path = tmp_path / 'model' / MANIFEST_NAME
+    before = json.loads(path.read_text())
+    for name in ('latent', 'time_to_reach'):
+        before['calibration'].pop(name, None)
+    path.write_text(json.dumps(before))
+    assert read_manifest(tmp_path / 'model').calibration.latent is None
+    weights = (tmp_path / 'model' / WEIGHTS_NAME).read_bytes()
+    assert main(['--model', str(tmp_path / 'model')]) == 0
+    assert (tmp_path / 'model' / WEIGHTS_NAME).read_bytes() == weights
+    after = json.loads(path.read_text())
+    for name in ('latent', 'time_to_reach'):
+        curve = DistanceCurve(**after['calibration'].pop(name))
+        assert 0 < curve.reached(1.0) < curve.reached(3.0)
+        assert curve.reached(1.0) < curve.released(1.0)
+        one_step = after['calibration'][f'one_step_{name}']
+        assert curve.reached(1.0) == pytest.approx(one_step, rel=0.5)
+    assert after == before
+
+
+def test_the_command_needs_a_task(tmp_path, capsys):
+    shutil.copytree(find_model('two_room'), tmp_path / 'model')
+    path = tmp_path / 'model' / MANIFEST_NAME
+    manifest = json.loads(path.read_text())
+    manifest['training'] = {}
+    path.write_text(json.dumps(manifest))
+    assert main(['--model', str(tmp_path / 'model')]) == 2
+    assert '--task' in capsys.readouterr().err
+
+
+def test_the_command_needs_a_model(tmp_path, capsys):
+    assert main(['--model', str(tmp_path)]) == 2
+    assert str(tmp_path) in capsys.readouterr().err
