@@ -65,6 +65,7 @@ def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
         image_timeout=values['image_timeout'],
         max_plan_age=values['max_plan_age'],
         planning_delay=values['planning_delay'],
+        estimate_delay=values['latency_compensation'] == 'estimated',
         deadline=values['planner.deadline'] or None,
         max_defect=values['max_plan_defect'] or float('inf'),
         stall_time=values['planner.stall_time'],

@@ -102,8 +102,12 @@ PARAMETERS: tuple[Parameter, ...] = (
               0.01, 60),
     Parameter('max_plan_age', 1.0, 'age of the image behind a plan at which it expires, s',
               0.01, 60),
-    Parameter('planning_delay', 0.08, 'from the start of planning to the first new action, s',
-              0, 10),
+    Parameter('planning_delay', 0.08,
+              'from the start of planning to the first new action, s; where it is estimated, only '
+              'until it was measured', 0, 10),
+    Parameter('latency_compensation', 'estimated',
+              'plans start where the robot will be after the delay measured so far (estimated) or '
+              'after planning_delay (constant: reproducible)', choices=('estimated', 'constant')),
     Parameter('max_plan_defect', 0.0,
               'plans with a larger dynamics residual are refused, latent units; 0 for no bound',
               0, 1e9),

@@ -31,6 +31,8 @@ class Statistics:
         missed: control ticks.
         clamped: commands.
         jitter_s: of this tick.
+        planning_delay_s: from the start of planning to a plan's first action.
+        plans_dropped: made for an old goal or before a stop.
     """
 
     image_age_s: float
@@ -39,6 +41,8 @@ class Statistics:
     missed: int
     clamped: int
     jitter_s: float
+    planning_delay_s: float
+    plans_dropped: int
 
 
 def status_fields(
@@ -62,7 +66,7 @@ def status_fields(
         'plan_age': statistics.plan_age_s,
         'novelty': UNKNOWN,
         'prediction_error': UNKNOWN,
-        'planning_delay': UNKNOWN,
+        'planning_delay': statistics.planning_delay_s,
         'solve_time': plan.solve_time_s if plan else UNKNOWN,
         'iterations': plan.iterations if plan else 0,
         'horizon': plan.horizon if plan else 0,
@@ -74,6 +78,7 @@ def status_fields(
         'plans': statistics.plans,
         'missed': statistics.missed,
         'clamped': statistics.clamped,
+        'plans_dropped': statistics.plans_dropped,
         'jitter': statistics.jitter_s,
         'dry_run': bool(values['dry_run']),
         'planner': str(values['planner.name']),

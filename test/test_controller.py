@@ -445,10 +445,12 @@ def test_a_plan_made_for_what_was_is_dropped(change):
     }
     rig.planner.meanwhile = changes[change]
     rig.observe()
+    dropped = rig.controller.plans_dropped
     report = rig.plan()
     rig.planner.meanwhile = None
     assert report.plan is not None
     assert not report.accepted
+    assert rig.controller.plans_dropped == dropped + 1
     rig.wait()
     command = rig.command()
     assert command.state != State.RUNNING
@@ -612,6 +614,48 @@ def test_a_delayed_plan_begins_as_an_undelayed_one_would(skip, delay, latency_ms
             checked += 1
     assert checked > 40
     assert np.linalg.norm(rig.position - goal) < 0.1
+
+
+def planned_for(rig, delay, *, times):
+    """Plan so often, taking `delay` each time; how long after its start each plan begins."""
+    begins = []
+    for _ in range(times):
+        rig.observe()
+        rig.command()
+        began = rig.now
+        rig.plan()
+        begins.append(rig.report.timed.start_ns - began)
+        rig.wait(round(delay * 1e9))
+        rig.controller.planned(rig.now)
+    return begins
+
+
+def test_the_measured_delay_replaces_the_configured_one():
+    rig = Rig(replace(CONFIG, planning_delay=0.1, estimate_delay=True))
+    rig.goal(3.0, -2.0)
+    begins = planned_for(rig, 0.2, times=5)
+    assert begins == [PERIOD, PERIOD, 2 * PERIOD, 2 * PERIOD, 2 * PERIOD], 'one warms up'
+    assert rig.controller.planning_delay == 0.2
+    rig.controller.reset()
+    assert rig.controller.planning_delay == 0.1
+
+
+def test_a_constant_delay_stays():
+    rig = Rig()
+    rig.goal(3.0, -2.0)
+    assert set(planned_for(rig, 0.3, times=5)) == {PERIOD}
+    assert rig.controller.planning_delay == 0.1
+
+
+def test_only_accepted_plans_measure_the_delay():
+    rig = Rig(replace(CONFIG, estimate_delay=True))
+    rig.goal(3.0, -2.0)
+    planned_for(rig, 0.2, times=3)
+    rig.planner.error = RuntimeError('on demand')
+    rig.plan()
+    rig.wait(5 * PERIOD)
+    rig.controller.planned(rig.now)
+    assert rig.controller.planning_delay == 0.2
 
 
 @pytest.mark.parametrize('rate_hz', [5, 30])

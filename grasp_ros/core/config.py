@@ -18,7 +18,9 @@ class ControllerConfig:
         model_dt: seconds of one model step.
         image_timeout: seconds after which the newest image is stale.
         max_plan_age: seconds, from the image it was made from, after which a plan has expired.
-        planning_delay: seconds from the start of planning to the first action of the new plan.
+        planning_delay: seconds from the start of planning to the first action of the new plan;
+            where the delay is estimated, only until some were measured.
+        estimate_delay: whether measured delays replace `planning_delay`; False is reproducible.
         deadline: seconds that a solve may take; None for no limit (reproducible).
         max_defect: a plan with a larger dynamics defect is refused; in latent units.
         reached_distance: goal distance below which the goal counts as reached; 0 never.
@@ -36,6 +38,7 @@ class ControllerConfig:
     image_timeout: float = 0.5
     max_plan_age: float = 1.0
     planning_delay: float = 0.08
+    estimate_delay: bool = False
     deadline: float | None = None
     max_defect: float = float('inf')
     reached_distance: float = 0.0

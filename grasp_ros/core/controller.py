@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
 from grasp_ros.core.history import CommandHistory, TimedPlan, still_needed
+from grasp_ros.core.latency import DelayEstimator
 from grasp_ros.core.limits import (
     Limits,
     NonFiniteCommandError,
@@ -32,6 +33,7 @@ from grasp_ros.core.world_model import WorldModel
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
+LEAST_DELAY_PERIODS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,10 @@ class Controller:
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
         )
+        least_s = min(LEAST_DELAY_PERIODS * self._horizon.period_s, config.max_plan_age)
+        self._delay = DelayEstimator(config.planning_delay, least_s, config.max_plan_age)
+        self._planning_since_ns: int | None = None
+        self._plans_dropped = 0
         self._lock = threading.Lock()
         self._history = CommandHistory()
         self._enabled = True
@@ -130,6 +136,8 @@ class Controller:
         with self._lock:
             self._goal = None
             self._history.clear()
+            self._delay.reset()
+            self._plans_dropped = 0
 
     def enable(self, enabled: bool) -> None:
         """Stop and hold, or resume with a new plan."""
@@ -191,6 +199,26 @@ class Controller:
             self._reached = False
         return True
 
+    @property
+    def planning_delay(self) -> float:
+        """Seconds from the start of planning to a plan's first action: measured, or configured."""
+        return self._delay.value_s
+
+    @property
+    def plans_dropped(self) -> int:
+        """Plans made for a goal, an activation or a time that is no more, since `reset`."""
+        return self._plans_dropped
+
+    def planned(self, finished_ns: int) -> None:
+        """Measure the delay of the newest plan, on the planning thread.
+
+        Args:
+            finished_ns: when `plan` returned, on the clock of its `now_ns`.
+        """
+        began_ns, self._planning_since_ns = self._planning_since_ns, None
+        if began_ns is not None and self.config.estimate_delay:
+            self._delay.add((finished_ns - began_ns) / NANOSECONDS)
+
     def plan(self, now_ns: int) -> PlanReport:
         """Plan from the newest image; slow, for the planning thread only.
 
@@ -200,6 +228,7 @@ class Controller:
             frames, goal, epoch = tuple(self._frames), self._goal, self._epoch
             executing = () if self.config.dry_run else self._plans
             enabled, reached = self._enabled, self._reached
+        self._planning_since_ns = None
         if not enabled:
             return PlanReport(State.DISABLED)
         if not frames:
@@ -235,7 +264,9 @@ class Controller:
             return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
         try:
             with self._timer('plan', outlook.stamps_ns[-1]):
-                plan, timed = self._horizon.solve(outlook, now_ns, self._history, executing)
+                plan, timed = self._horizon.solve(
+                    outlook, now_ns, self._delay.value_s, self._history, executing
+                )
         except BadPlanError as fault:
             return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
         except Exception as error:  # whatever a planner raises: stop
@@ -246,6 +277,9 @@ class Controller:
             if accepted:
                 self._plans = (timed, *still_needed(self._plans, now_ns))
                 self._fault, self._reached = None, False
+                self._planning_since_ns = now_ns
+            else:
+                self._plans_dropped += 1
         return PlanReport(
             State.RUNNING,
             plan=plan,

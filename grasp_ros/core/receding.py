@@ -166,6 +166,7 @@ class RecedingHorizon:
         self,
         outlook: Outlook,
         now_ns: int,
+        delay_s: float,
         history: CommandHistory,
         executing: tuple[TimedPlan, ...],
     ) -> tuple[Plan, TimedPlan]:
@@ -174,6 +175,7 @@ class RecedingHorizon:
         Args:
             outlook: with a goal.
             now_ns: when planning starts.
+            delay_s: from then to the first action of the plan, seconds.
             history: commands published.
             executing: plans to be executed until the new one is due, newest first.
 
@@ -184,7 +186,7 @@ class RecedingHorizon:
         assert outlook.goal is not None
         assert outlook.distance is not None
         newest = outlook.stamps_ns[-1]
-        ready_ns = now_ns + round(self._config.planning_delay * 1e9)
+        ready_ns = now_ns + round(delay_s * 1e9)
         steps = max(0, -(-(ready_ns - newest) // self._step_ns))
         context, past = self._roll_forward(outlook, steps, now_ns, history, executing)
         start_ns = newest + steps * self._step_ns

@@ -294,6 +294,8 @@ class PlannerNode(LifecycleNode):
             missed=self._ticks.missed,
             clamped=self._clamped,
             jitter_s=jitter_s,
+            planning_delay_s=parts.controller.planning_delay,
+            plans_dropped=parts.controller.plans_dropped,
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
         topics.status.publish(
@@ -359,6 +361,7 @@ class PlannerNode(LifecycleNode):
             return
         activation = self._activation
         report = parts.controller.plan(self.get_clock().now().nanoseconds)
+        parts.controller.planned(self.get_clock().now().nanoseconds)
         if report.plan is not None and not report.accepted:
             return
         if report.state is State.STALE_IMAGE:
