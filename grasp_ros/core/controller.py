@@ -96,8 +96,10 @@ class Controller:
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
         )
-        least_s = min(LEAST_DELAY_PERIODS * self._horizon.period_s, config.max_plan_age)
-        self._delay = DelayEstimator(config.planning_delay, least_s, config.max_plan_age)
+        # Planning that takes longer than half the life of a plan leaves gaps whatever is assumed.
+        most_s = config.max_plan_age / 2
+        least_s = min(LEAST_DELAY_PERIODS * self._horizon.period_s, most_s)
+        self._delay = DelayEstimator(config.planning_delay, least_s, most_s)
         self._planning_since_ns: int | None = None
         self._plans_dropped = 0
         self._lock = threading.Lock()
