@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.core.controller import PlanReport
 from grasp_ros.core.planner import Planner, execution_of
+from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import Command, to_numpy
 from grasp_ros.core.world_model import HasDecoder
 from grasp_ros.images import from_model_output, to_model_input

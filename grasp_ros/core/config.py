@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from grasp_ros.core.image_guard import GuardConfig
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class ControllerConfig:
         stop_decay: seconds in which a stop decays to the stop action; 0 at once.
         dry_run: commands are made but not sent, so the robot is taken to stand.
         seed: of the planner's randomness.
+        guard: which pictures must not be driven by.
     """
 
     horizon: int = 50
@@ -47,3 +50,4 @@ class ControllerConfig:
     stop_decay: float = 0.0
     dry_run: bool = False
     seed: int = 0
+    guard: GuardConfig = field(default_factory=GuardConfig)

@@ -33,7 +33,7 @@ class ContextEncoder:
     """Encodes each frame once and picks those one model step apart.
 
     Attributes:
-        picture: the one decoded last (h, w, 3) uint8 RGB, for people to look at.
+        picture: the newest one decoded (h, w, 3) uint8 RGB, for people to look at.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class ContextEncoder:
             nearest = min(frames, key=lambda frame: abs(frame.stamp_ns - wanted))
             late = abs(nearest.stamp_ns - wanted) > self._step_ns // 2
             chosen.append(chosen[-1] if late else nearest)
-        latents = [self._latent(frame) for frame in chosen]
+        latents = [self._latent(frame) for frame in reversed(chosen)]
         oldest = chosen[-1].stamp_ns
         while self._latents and next(iter(self._latents)) < oldest:
             self._latents.popitem(last=False)
         stamps = tuple(frame.stamp_ns for frame in reversed(chosen))
-        return torch.stack(latents[::-1])[None], stamps
+        return torch.stack(latents)[None], stamps
 
     def _latent(self, frame: Frame) -> Tensor:
         if frame.stamp_ns not in self._latents:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
 from grasp_ros.core.history import CommandHistory, TimedPlan, still_needed
+from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.latency import DelayEstimator
 from grasp_ros.core.limits import (
     Limits,
@@ -27,36 +28,14 @@ from grasp_ros.core.limits import (
 )
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
+from grasp_ros.core.report import PlanReport
 from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import ActionKind, ActionSpace, Command, Plan, State
+from grasp_ros.core.types import ActionKind, ActionSpace, Command, State
 from grasp_ros.core.world_model import WorldModel
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
 LEAST_DELAY_PERIODS = 0.1
-
-
-@dataclass(frozen=True, eq=False)
-class PlanReport:
-    """What one call of `Controller.plan` did.
-
-    Attributes:
-        plan: the new plan, or None.
-        timed: its commands on the clock, or None.
-        outlook: what the model sees now, or None where nothing could be encoded.
-        state: RUNNING where a plan was made, REACHED, or why there is none.
-        reason: for people; empty where all is well.
-        horizon: of the plan in model steps, 0 without one.
-        accepted: False where goal, activation or stop changed meanwhile and the plan was dropped.
-    """
-
-    state: State
-    reason: str = ''
-    plan: Plan | None = None
-    timed: TimedPlan | None = None
-    outlook: Outlook | None = None
-    horizon: int = 0
-    accepted: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +45,11 @@ class _Goal:
 
 
 class Controller:
-    """Owns the previous plan; decides at each control tick what may be sent."""
+    """Owns the previous plan; decides at each control tick what may be sent.
+
+    Attributes:
+        verdict: on the newest picture that was looked at.
+    """
 
     def __init__(
         self,
@@ -77,6 +60,7 @@ class Controller:
         limits: Limits,
         config: ControllerConfig,
         timer: Timer = untimed,
+        novelty: NoveltyMeasure | None = None,
     ) -> None:
         """Control with a model and a planner that was built for it.
 
@@ -88,11 +72,13 @@ class Controller:
             limits: last gate before a command leaves, physical units.
             config: the policy.
             timer: of the phases of planning.
+            novelty: how unlike the training data a picture is; None where nothing tells.
         """
         self.config = config
         self._timer = timer
         self._space = space
         self._limits = limits
+        self._guard = ImageGuard(novelty)
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
         )
@@ -120,6 +106,10 @@ class Controller:
             self._decoded_stamp_ns: int | None = None
             self._decodable = True
             self._image_reason = ''
+            self.verdict = Verdict()
+            self._bad_image = ''
+            self._bad_stamp_ns = -1
+            self._guard_forgets = True
             self._arrival_ns: int | None = None
             self._plans: tuple[TimedPlan, ...] = ()
             self._fault: tuple[State, str] | None = None
@@ -147,6 +137,8 @@ class Controller:
             self._enabled = enabled
             self._epoch += 1
             self._plans = ()
+            self._bad_image = ''
+            self._guard_forgets = True
 
     def observe(
         self,
@@ -227,19 +219,25 @@ class Controller:
         A fault of image, model or planner is reported and stops the robot; it never raises.
         """
         with self._lock:
-            frames, goal, epoch = tuple(self._frames), self._goal, self._epoch
+            good = (frame for frame in self._frames if frame.stamp_ns > self._bad_stamp_ns)
+            frames, goal, epoch = tuple(good), self._goal, self._epoch
             executing = () if self.config.dry_run else self._plans
             enabled, reached = self._enabled, self._reached
+            bad, forgets, self._guard_forgets = self._bad_image, self._guard_forgets, False
         self._planning_since_ns = None
         if not enabled:
             return PlanReport(State.DISABLED)
         if not frames:
-            return PlanReport(State.WAITING_IMAGE)
+            return PlanReport(State.BAD_IMAGE if bad else State.WAITING_IMAGE, bad)
+        if forgets:
+            self._guard.clear()
         if epoch != self._planned_epoch:
             self._horizon.forget()
             self._planned_epoch = epoch
         try:
             outlook = self._horizon.look(frames, (goal.number, goal.picture) if goal else None)
+            seen = self._horizon.seen(outlook, now_ns, self._history)
+            verdict = self._guard.examine(seen, self.config.guard)
         except Exception as error:  # whatever a decoder or model raises: stop
             return self._image_fault(epoch, f'{type(error).__name__}: {error}')
         with self._lock:
@@ -247,6 +245,12 @@ class Controller:
                 self._decodable = True
                 self._usable_stamp_ns = self._frames[-1].stamp_ns
                 self._decoded_stamp_ns = frames[-1].stamp_ns
+                self.verdict, self._bad_image = verdict, verdict.fault
+                if verdict.fault:
+                    self._bad_stamp_ns, self._plans = frames[-1].stamp_ns, ()
+        if verdict.fault:
+            self._horizon.forget()
+            return PlanReport(State.BAD_IMAGE, verdict.fault, outlook=outlook)
         if goal is None or outlook.distance is None:
             return PlanReport(State.WAITING_GOAL, outlook=outlook)
         if not np.isfinite(outlook.distance):
@@ -369,6 +373,8 @@ class Controller:
                 State.STALE_IMAGE,
                 f'newest image is {age:.2f} s old, image_timeout is {timeout:.2f} s',
             ), ()
+        if self._bad_image:
+            return (State.BAD_IMAGE, self._bad_image), ()
         if self._goal is None:
             return (State.WAITING_GOAL, 'no goal image received yet'), ()
         if self._fault is not None:

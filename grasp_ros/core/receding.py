@@ -17,6 +17,7 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import ContextEncoder, Frame, Picture
 from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
 from grasp_ros.core.horizon import PlanHorizon
+from grasp_ros.core.image_guard import LastInput, Seen
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
@@ -74,7 +75,7 @@ class RecedingHorizon:
         self._timer = timer
         self._model = model
         self._planner = planner
-        self._preprocess = preprocess
+        self._preprocess = LastInput(preprocess)
         self._space = space
         self._config = config
         self._step_ns = round(config.model_dt * 1e9)
@@ -134,6 +135,22 @@ class RecedingHorizon:
         with torch.no_grad():
             distance = float(self._planner.distance.to_goal(context[:, -1], latent))
         return Outlook(context, stamps, latent, distance)
+
+    def seen(self, outlook: Outlook, now_ns: int, history: CommandHistory) -> Seen:
+        """The newest picture of an outlook, and the motion that must be visible in it."""
+        picture, frames = self._encoder.picture, self._model.history
+        assert picture is not None
+        pixels = torch.from_numpy(self._preprocess(picture))
+        latent = outlook.context[:, -1]
+
+        def expected_change() -> float:
+            start_ns = outlook.stamps_ns[-1] - frames * self._step_ns
+            actions = self._actions_between(start_ns, frames, now_ns, history, ())
+            with torch.no_grad():
+                following = self._model.predict(outlook.context, actions)
+            return float((following - latent).square().mean())
+
+        return Seen(outlook.stamps_ns[-1], picture, pixels, latent[0], expected_change)
 
     def prepare(self) -> list[float]:
         """Prepare the planner, on a GPU for every horizon; solve until the time is steady.

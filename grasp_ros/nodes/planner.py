@@ -22,8 +22,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from grasp_ros.assembly import Assembly, assemble
-from grasp_ros.core.controller import PlanReport
 from grasp_ros.core.planner import execution_failed, execution_of
+from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import Command, State
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError

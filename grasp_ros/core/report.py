@@ -1,0 +1,32 @@
+"""What one replan did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grasp_ros.core.history import TimedPlan
+from grasp_ros.core.receding import Outlook
+from grasp_ros.core.types import Plan, State
+
+
+@dataclass(frozen=True, eq=False)
+class PlanReport:
+    """What one call of `Controller.plan` did.
+
+    Attributes:
+        plan: the new plan, or None.
+        timed: its commands on the clock, or None.
+        outlook: what the model sees now, or None where nothing could be encoded.
+        state: RUNNING where a plan was made, REACHED, or why there is none.
+        reason: for people; empty where all is well.
+        horizon: of the plan in model steps, 0 without one.
+        accepted: False where goal, activation or stop changed meanwhile and the plan was dropped.
+    """
+
+    state: State
+    reason: str = ''
+    plan: Plan | None = None
+    timed: TimedPlan | None = None
+    outlook: Outlook | None = None
+    horizon: int = 0
+    accepted: bool = False
