@@ -122,6 +122,7 @@ setup(
         'pillow>=10',
         'pydantic>=2',
         'PyYAML>=6',
+        'rosbags>=0.11',
         'safetensors>=0.4',
         'scipy>=1.11',
         'torch>=2.10',  # CVE-2026-24747

@@ -1,0 +1,1 @@
+"""Recorded bags: reading, writing, replaying and comparing them, without rclpy."""
