@@ -11,6 +11,7 @@ from torch.nn import functional
 from grasp_ros.core.types import Observation
 from grasp_ros.core.world_model import Pullback
 from grasp_ros.models import mlp
+from grasp_ros.models.keypoints import KeypointEncoder
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class CompactConfig:
         reach_hidden: width of that head.
         encoder_hidden: width of the encoder's last hidden layer.
         manifold_hidden: width of what knows the latents' manifold; 0 for a model without.
+        keypoints: of the encoder; 0 for none.
     """
 
     image_size: int = 64
@@ -40,6 +42,7 @@ class CompactConfig:
     reach_hidden: int = 256
     encoder_hidden: int = 128
     manifold_hidden: int = 0
+    keypoints: int = 0
 
 
 class CompactModel(nn.Module):
@@ -63,7 +66,7 @@ class CompactModel(nn.Module):
         self.latent_shape = (config.latent_dim,)
         self.action_dim = config.action_dim
         wide, side = 2 * config.channels, config.image_size // 16
-        self.encoder = nn.Sequential(
+        self.encoder: nn.Module = nn.Sequential(
             nn.Conv2d(3, config.channels, 6, stride=4, padding=1),
             nn.SiLU(),
             nn.Conv2d(config.channels, config.channels, 3, padding=1),
@@ -113,6 +116,9 @@ class CompactModel(nn.Module):
         )
         if config.manifold_hidden:
             self._add_denoiser(config)
+        if config.keypoints:
+            self.encoder = KeypointEncoder(self.encoder, config.keypoints, config.image_size // 4)
+            self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _add_denoiser(self, config: CompactConfig) -> None:
         # Whatever else is drawn does not depend on whether there is a denoiser.

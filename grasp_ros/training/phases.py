@@ -48,6 +48,7 @@ class Trainer:
                 encoder_hidden=config.encoder_hidden,
                 reach_hidden=config.reach_hidden,
                 manifold_hidden=config.manifold_hidden,
+                keypoints=config.keypoints,
             )
         )
         self._weights = WorldModelWeights(

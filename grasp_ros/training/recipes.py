@@ -39,6 +39,7 @@ class TrainConfig:
         reach_hidden: width of the head.
         probe_limit_px: gate of the linear probe for the robot's position.
         manifold_hidden: width of the denoiser; 0 for none.
+        keypoints: of the encoder; 0 for none.
     """
 
     task: str = 'two_room'
@@ -67,6 +68,7 @@ class TrainConfig:
     encoder_hidden: int = 128
     reach_hidden: int = 256
     manifold_hidden: int = 256
+    keypoints: int = 0
     probe_limit_px: float = 0.5
 
 
@@ -108,6 +110,9 @@ RECIPES: Mapping[str, TrainConfig] = {
             hidden=512,
             encoder_hidden=256,
             reach_hidden=384,
+            keypoints=32,
+            on_policy_episodes=600,
+            finetune_iterations=2000,
             probe_limit_px=1.5,
         ),
     )
