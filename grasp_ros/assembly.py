@@ -19,7 +19,7 @@ from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
-from grasp_ros.parameters import ParameterError
+from grasp_ros.parameter import ParameterError
 from grasp_ros.planners.registry import PLANNERS, build
 
 
@@ -69,7 +69,6 @@ def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
         deadline=values['planner.deadline'] or None,
         max_defect=values['max_plan_defect'] or float('inf'),
         stall_time=values['planner.stall_time'],
-        give_up_time=values['goal.give_up_time'],
         stop_decay=values['command.stop_decay'],
         dry_run=values['dry_run'],
         seed=values['seed'],

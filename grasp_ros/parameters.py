@@ -2,75 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
-from typing import Any, cast
+from dataclasses import fields
+from typing import cast
 
+from grasp_ros.parameter import Parameter, Value
 from grasp_ros.planners.options import option_text
 from grasp_ros.planners.registry import PLANNERS
-
-Value = bool | int | float | str | list[float] | list[str]
-
-
-class ParameterError(ValueError):
-    """A parameter cannot be used; the message names it and says what would be right."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One row of the table.
-
-    Attributes:
-        name: dotted.
-        default: its type is the parameter's type; a list's type is given by `element`.
-        description: for people, with the unit.
-        low: smallest value, inclusive.
-        high: largest value, inclusive.
-        choices: the strings allowed; empty for any.
-        element: type of a list's elements.
-    """
-
-    name: str
-    default: Value
-    description: str
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    element: type = float
-
-    @property
-    def type_name(self) -> str:
-        """Type as ROS users write it."""
-        if isinstance(self.default, list):
-            return {float: 'double[]', str: 'string[]'}[self.element]
-        return {bool: 'bool', int: 'int', float: 'double', str: 'string'}[type(self.default)]
-
-    @property
-    def range_text(self) -> str:
-        """The allowed values, for people."""
-        if self.choices:
-            return ', '.join(self.choices)
-        if self.low is None and self.high is None:
-            return ''
-        form = 'd' if isinstance(self.default, int) else 'g'
-        low = '-inf' if self.low is None else f'{self.low:{form}}'
-        high = 'inf' if self.high is None else f'{self.high:{form}}'
-        return f'[{low}, {high}]'
-
-    def fault(self, value: Any) -> str | None:
-        """Why `value` cannot be used, or None."""
-        values = value if isinstance(value, list) else [value]
-        for single in values:
-            if isinstance(single, float) and not math.isfinite(single):
-                return f'parameter {self.name!r} is {single}; give a finite number'
-            too_low = self.low is not None and single < self.low
-            if too_low or (self.high is not None and single > self.high):
-                return f'parameter {self.name!r} is {single}; allowed is {self.range_text}'
-        if self.choices and value not in self.choices:
-            return f'parameter {self.name!r} is {value!r}; allowed: {self.range_text}'
-        return None
 
 
 def planner_parameters(name: str) -> tuple[Parameter, ...]:
@@ -113,11 +51,6 @@ PARAMETERS: tuple[Parameter, ...] = (
               0, 1e9),
     Parameter('goal_tolerance', 1.0,
               'the goal counts as reached within so many model steps of motion; 0 never', 0, 100),
-    Parameter('goal.give_up_time', 20.0,
-              'driven so long without coming nearer to the goal, the robot stops, s; 0 never',
-              0, 3600),
-    Parameter('goal.hold_time', 0.5,
-              'a goal of the action is reached once the robot has held it so long, s', 0, 60),
     Parameter('dry_run', False, 'plan and report, but command nothing'),
     Parameter('image.compressed', False, 'camera sends sensor_msgs/CompressedImage'),
     Parameter('goal_image.compressed', False, 'goal comes as sensor_msgs/CompressedImage'),
@@ -152,14 +85,6 @@ PARAMETERS: tuple[Parameter, ...] = (
 RIVAL_PARAMETERS: tuple[Parameter, ...] = tuple(
     row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
 )
-
-
-def unknown_parameter(name: str) -> ParameterError:
-    """The error for a parameter that is none, with the nearest known name."""
-    known = [row.name for row in PARAMETERS + RIVAL_PARAMETERS]
-    near = get_close_matches(name, known, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
-    return ParameterError(f'unknown parameter {name!r}{hint}')
 
 
 def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import grasp_ros
 
 ROOT = Path(grasp_ros.__file__).parent
@@ -77,3 +79,9 @@ def test_dependencies_point_one_way():
                 assert target not in ('nodes', 'msg', 'action'), f'{path} imports {name}'
             if folder in ('planners', 'models'):
                 assert target in ('core', folder), f'{path} imports {name}'
+
+
+def test_the_simulated_robot_starts_without_torch():
+    pytest.importorskip('rclpy')
+    program = 'import sys, grasp_ros.nodes.sim_robot; assert "torch" not in sys.modules'
+    subprocess.run([sys.executable, '-c', program], check=True, timeout=120)

@@ -28,6 +28,7 @@ from grasp_ros.core.types import Command, State
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.messages import (
     CommandEncoder,
     image_decoder,
@@ -35,16 +36,18 @@ from grasp_ros.nodes.messages import (
     plan_message,
     stamp_ns,
 )
-from grasp_ros.nodes.parameters import ParameterError, declare, read, refuse_unknown
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
+from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
 from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 
 ACKNOWLEDGE_S = 0.2
 THROTTLE_S = 5.0
+TABLE = PARAMETERS + RIVAL_PARAMETERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +78,8 @@ class PlannerNode(LifecycleNode):
         """
         super().__init__('planner')
         self._ended = ended
-        declare(self)
-        refuse_unknown(self, self._parameter_overrides)
+        declare(self, TABLE)
+        refuse_unknown(self, self._parameter_overrides, TABLE)
         self._thread = PlanningThread()
         self._phases = PhaseRecorder()
         self._values: dict[str, Any] = {}
@@ -93,7 +96,7 @@ class PlannerNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Validate, load, warm up; FAILURE with a reason in the log."""
         try:
-            values = read(self)
+            values = read(self, TABLE)
             self.get_logger().info(f'loading model {values["model"]!r} and warming up ...')
             parts = self._load(values)
             if parts is None:

@@ -19,15 +19,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.messages import compressed_message, image_message
-from grasp_ros.nodes.parameters import (
-    Parameter,
-    declare,
-    read,
-    refuse_unknown,
-)
 from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.nodes.spin import spin
+from grasp_ros.parameter import Parameter
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.robot import SimulatedRobot
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
@@ -62,7 +58,7 @@ class SimRobotNode(Node):
         """
         super().__init__('sim_robot')
         declare(self, PARAMETERS)
-        refuse_unknown(self, self._parameter_overrides)
+        refuse_unknown(self, self._parameter_overrides, PARAMETERS)
         values = read(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._world = TwoRooms()
