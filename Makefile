@@ -18,12 +18,13 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train bench test lint clean
+.PHONY: help setup demo train bench faults test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
+	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'
@@ -85,6 +86,9 @@ train: setup
 
 bench: setup
 	@$(VENV_PYTHON) -m grasp_ros.benchmark.command $(ARGS)
+
+faults: setup
+	@$(VENV_PYTHON) -m grasp_ros.nodes.faults.command --output out/faults $(ARGS)
 
 # Exit status 5 of pytest: nothing was selected, which is not a failure.
 pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(ARGS) || [ $$? -eq 5 ]

@@ -18,6 +18,13 @@ def test_parameter_table_is_the_nodes():
     )
 
 
+def test_fault_table_is_that_of_the_harness():
+    faults = pytest.importorskip('grasp_ros.nodes.faults.table')
+    assert faults.markdown_table() in README, (
+        'paste what `python -m grasp_ros.nodes.faults.table` prints between the markers'
+    )
+
+
 def test_every_state_is_explained():
     for state in State:
         assert state.name in README

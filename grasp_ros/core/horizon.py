@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.progress import is_progress
+
+PROGRESS = 0.05
 
 
 class PlanHorizon:
@@ -31,7 +32,7 @@ class PlanHorizon:
         if config.horizon_mode == 'fixed':
             return config.horizon
         best = self._progress
-        if best is None or is_progress(distance, best[0], config):
+        if best is None or distance < best[0] * (1 - PROGRESS):
             self._progress = (distance, start_ns)
         elif (start_ns - best[1]) / 1e9 > config.stall_time:
             self.renew()

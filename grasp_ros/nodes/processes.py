@@ -58,13 +58,22 @@ class Child:
         """Its process id."""
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """Its exit status, negative for the signal that ended it; None while it runs."""
+        return self._process.poll()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens where it has ended."""
+        self._process.send_signal(number)
+
     def check(self) -> None:
         """Do nothing while the child runs.
 
         Raises:
             ChildDiedError: if it has ended.
         """
-        status = self._process.poll()
+        status = self.status
         if status is not None:
             how = f'by {signal.Signals(-status).name}' if status < 0 else f'with status {status}'
             raise ChildDiedError(f'{self.name} ended {how}.\n{self.log_tail()}')

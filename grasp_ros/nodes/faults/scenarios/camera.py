@@ -1,0 +1,113 @@
+"""Scenarios: what can be wrong with the camera."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from sensor_msgs.msg import Image
+
+from grasp_ros.core.types import State
+from grasp_ros.nodes.faults.camera import FRAME, Picture, ScriptedCamera
+from grasp_ros.nodes.faults.scenario import Outcome, Scenario, commission, omission, tolerated
+from grasp_ros.nodes.faults.stage import Stage
+from grasp_ros.nodes.messages import image_message, time_message
+
+SECOND = 10**9
+
+
+def _stops(stage: Stage) -> Outcome:
+    return omission(stage, _silence, State.STALE_IMAGE)
+
+
+def _silence(camera: ScriptedCamera) -> None:
+    camera.sending = False
+
+
+def _freezes_by_stamp(stage: Stage) -> Outcome:
+    def freeze(camera: ScriptedCamera) -> None:
+        frozen = camera.sent[-1][1]
+        camera.restamp = lambda _stamp: frozen
+
+    return omission(stage, freeze, State.STALE_IMAGE)
+
+
+def _jumps_back(stage: Stage) -> Outcome:
+    def jump(camera: ScriptedCamera) -> None:
+        camera.restamp = lambda stamp: stamp - 10 * SECOND
+
+    return commission(stage, jump, State.STALE_IMAGE)
+
+
+def _is_ahead(stage: Stage) -> Outcome:
+    def run_ahead(camera: ScriptedCamera) -> None:
+        camera.restamp = lambda stamp: stamp + 10 * SECOND
+
+    return omission(stage, run_ahead, State.STALE_IMAGE)
+
+
+def _is_late(stage: Stage) -> Outcome:
+    def delay(camera: ScriptedCamera) -> None:
+        camera.delay_s = 1.0
+
+    return omission(stage, delay, State.STALE_IMAGE)
+
+
+def _floods(stage: Stage) -> Outcome:
+    return tolerated(stage, lambda camera: camera.flood(10))
+
+
+def _changes_resolution(stage: Stage) -> Outcome:
+    def enlarge(camera: ScriptedCamera) -> None:
+        camera.alter = lambda picture: picture.repeat(2, axis=0).repeat(2, axis=1)
+
+    return tolerated(stage, enlarge)
+
+
+def _encoded_as(encoding: str, stamp: int, picture: Picture) -> Image:
+    return image_message(picture, time_message(stamp), FRAME, encoding)
+
+
+def _changes_encoding(stage: Stage) -> Outcome:
+    def swap(camera: ScriptedCamera) -> None:
+        camera.encode = lambda picture, stamp: _encoded_as('bgr8', stamp, picture)
+
+    return tolerated(stage, swap)
+
+
+def _sends_unknown_encoding(stage: Stage) -> Outcome:
+    def rename(camera: ScriptedCamera) -> None:
+        def encode(picture: Picture, stamp: int) -> Image:
+            message = _encoded_as('rgb8', stamp, picture)
+            message.encoding = '16UC1'
+            return message
+
+        camera.encode = encode
+
+    return omission(stage, rename, State.STALE_IMAGE)
+
+
+def _sends_truncated(stage: Stage) -> Outcome:
+    def cut(camera: ScriptedCamera) -> None:
+        def encode(picture: Picture, stamp: int) -> Image:
+            message = _encoded_as('rgb8', stamp, picture)
+            message.data = array('B', bytes(np.ravel(picture)[:1000]))
+            return message
+
+        camera.encode = encode
+
+    return omission(stage, cut, State.STALE_IMAGE)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    'camera stops': _stops,
+    'camera freezes by stamp': _freezes_by_stamp,
+    'camera jumps back in time': _jumps_back,
+    'camera is ahead of now': _is_ahead,
+    'camera is late': _is_late,
+    'camera floods': _floods,
+    'camera changes resolution': _changes_resolution,
+    'camera changes encoding': _changes_encoding,
+    'camera sends an unknown encoding': _sends_unknown_encoding,
+    'camera sends truncated images': _sends_truncated,
+}

@@ -1,0 +1,43 @@
+"""Scenarios: what can go wrong in a solve."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from grasp_ros.core.types import State
+from grasp_ros.nodes.faults import faulty_planner
+from grasp_ros.nodes.faults.scenario import (
+    BRIEFLY_S,
+    HOLD_S,
+    Outcome,
+    Scenario,
+    drives_again,
+    stopped,
+)
+from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
+
+
+def ordered(stage: Stage, order: str) -> float:
+    """Drive, then let solves fail; when the first did, on the monotonic clock."""
+    stage.run()
+    stage.orders.give(order)
+    stage.wait(lambda: stage.orders.obeyed_s() is not None, PATIENCE_S, 'no solve has failed')
+    fault_s = stage.orders.obeyed_s()
+    assert fault_s is not None
+    return fault_s
+
+
+def _fails(stage: Stage, order: str, state: State, hold_s: float = HOLD_S) -> Outcome:
+    fault_s = ordered(stage, order)
+    reaction_s = stopped(stage, fault_s, state, hold_s)
+    stage.orders.withdraw()
+    return Outcome(reaction_s, drives_again(stage))
+
+
+SCENARIOS: dict[str, Scenario] = {
+    'planner raises': partial(_fails, order=faulty_planner.RAISE, state=State.PLANNER_ERROR),
+    'planner returns NaN': partial(_fails, order=faulty_planner.NAN, state=State.BAD_PLAN),
+    'planner overruns': partial(
+        _fails, order=faulty_planner.OVERRUN, state=State.PLAN_EXPIRED, hold_s=BRIEFLY_S
+    ),
+}

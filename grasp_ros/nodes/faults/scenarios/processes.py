@@ -1,0 +1,120 @@
+"""Scenarios: signals to each process."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+
+from grasp_ros.core.types import State
+from grasp_ros.nodes.faults.client import START_S
+from grasp_ros.nodes.faults.observer import speed
+from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
+from grasp_ros.nodes.faults.stage import PATIENCE_S, ROBOT, SEED, Stage, StageError
+from grasp_ros.nodes.processes import Child
+
+LEASE_S = 40.0
+"""For a planner that was killed to vanish from the graph: DDS takes 20 s."""
+MOVED_M = 0.05
+
+
+def _planner_ends(stage: Stage, number: signal.Signals) -> Outcome:
+    stage.run()
+    sent_s, status = stage.end_planner(number)
+    stage.spin(0.2)
+    commands = stage.observer.commands
+    if status != 0:
+        raise StageError(f'the planner ended with status {status}')
+    stops = [a for a in stage.observer.commands_since(sent_s) if not speed(a.message)]
+    if not stops or speed(commands[-1].message):
+        raise StageError('the last command is not the stop')
+    stage.run()
+    return Outcome(stops[0].time_s - sent_s, True)
+
+
+@contextmanager
+def _robot(stage: Stage) -> Iterator[Child]:
+    with stage.process('sim_robot', ROBOT, '--ros-args', '-p', f'seed:={SEED}') as child:
+        yield child
+
+
+def _robot_ends(stage: Stage, number: signal.Signals) -> Outcome:
+    stage.activate()
+    with _robot(stage) as child:
+        stage.wait_running(START_S)
+        stage.spin(0.5)
+        fault_s = time.monotonic()
+        child.send_signal(number)
+        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
+        stage.wait(lambda: child.status is not None, PATIENCE_S, 'sim_robot does not end')
+        status = child.status
+    wanted = -number if number is signal.SIGKILL else 0
+    if status != wanted:
+        raise StageError(f'sim_robot ended with status {status}, not {wanted}')
+    with _robot(stage):
+        return Outcome(reaction_s, drives_again(stage, START_S))
+
+
+class _Poses:
+    """Where the simulated robot really is, and since when (monotonic seconds)."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.arrivals: list[tuple[float, NDArray[np.float64]]] = []
+        self._subscription = stage.node.create_subscription(
+            PoseStamped, 'ground_truth/pose', self._on_pose, 10
+        )
+        self._node = stage.node
+
+    def _on_pose(self, message: PoseStamped) -> None:
+        place = message.pose.position
+        self.arrivals.append((time.monotonic(), np.array([place.x, place.y])))
+
+    def moved(self) -> bool:
+        """Whether the robot has been driven visibly."""
+        places = [place for _, place in self.arrivals]
+        return bool(places) and bool(np.abs(places[-1] - places[0]).max() > MOVED_M)
+
+    def standing_since(self) -> float:
+        """When the last pose that differs from the one before it came."""
+        standing_s = self.arrivals[0][0]
+        for (_, before), (time_s, place) in zip(self.arrivals, self.arrivals[1:], strict=False):
+            if not np.array_equal(before, place):
+                standing_s = time_s
+        return standing_s
+
+    def close(self) -> None:
+        """No longer listen."""
+        self._node.destroy_subscription(self._subscription)
+
+
+def _planner_is_killed(stage: Stage) -> Outcome:
+    poses = _Poses(stage)
+    try:
+        stage.activate()
+        with _robot(stage):
+            stage.wait(poses.moved, START_S, 'the robot was not driven')
+            sent_s, _ = stage.end_planner(signal.SIGKILL)
+            stage.spin(1.5)
+            reaction_s = poses.standing_since() - sent_s
+            if stage.observer.commands_since(poses.standing_since()):
+                raise StageError('a command came after the end of the planner')
+            stage.activate()
+            return Outcome(reaction_s, drives_again(stage, LEASE_S))
+    finally:
+        poses.close()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    'planner gets SIGINT': partial(_planner_ends, number=signal.SIGINT),
+    'planner gets SIGTERM': partial(_planner_ends, number=signal.SIGTERM),
+    'robot gets SIGINT': partial(_robot_ends, number=signal.SIGINT),
+    'robot gets SIGTERM': partial(_robot_ends, number=signal.SIGTERM),
+    'robot gets SIGKILL': partial(_robot_ends, number=signal.SIGKILL),
+    'planner gets SIGKILL': _planner_is_killed,
+}

@@ -1,0 +1,79 @@
+"""Scenarios: what can be wrong with simulated time."""
+
+from __future__ import annotations
+
+import time
+
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+
+from grasp_ros.core.types import State
+from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
+from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
+from grasp_ros.nodes.messages import time_message
+
+START_NS = 1000 * 10**9
+TICK_S = 0.01
+SIMULATED = {'use_sim_time': True}
+
+
+class SimulatedClock:
+    """Publishes `/clock` a hundred times a second.
+
+    Attributes:
+        now_ns: the simulated time.
+        runs: False while it stands still.
+        speaks: False for silence.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.now_ns, self.runs, self.speaks = START_NS, True, True
+        self._before_s = time.monotonic()
+        self._publisher = node.create_publisher(Clock, '/clock', 10)
+        self._timer = node.create_timer(
+            TICK_S, self._tick, clock=RosClock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    def _tick(self) -> None:
+        now_s = time.monotonic()
+        if self.runs:
+            self.now_ns += round((now_s - self._before_s) * 1e9)
+        self._before_s = now_s
+        if self.speaks:
+            self._publisher.publish(Clock(clock=time_message(self.now_ns)))
+
+    def close(self) -> None:
+        """Take it from the graph."""
+        self._node.destroy_timer(self._timer)
+        self._node.destroy_publisher(self._publisher)
+
+
+def _run(stage: Stage, clock: SimulatedClock) -> None:
+    stage.activate(SIMULATED)
+    stage.camera.now_ns = lambda: clock.now_ns
+    stage.camera.sending = True
+    stage.camera.goal()
+    stage.wait_running()
+    stage.spin(0.3)
+
+
+def _jumps_ahead(stage: Stage) -> Outcome:
+    clock = SimulatedClock(stage.node)
+    try:
+        _run(stage, clock)
+        stage.camera.sending = False
+        fault_s = stage.now_s
+        clock.now_ns += 100 * 10**9
+        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
+        stage.camera.sending = True
+        return Outcome(reaction_s, drives_again(stage, PATIENCE_S))
+    finally:
+        clock.close()
+
+
+SCENARIOS: dict[str, Scenario] = {
+    'simulated clock jumps ahead': _jumps_ahead,
+}
