@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from grasp_ros.control import build_controller
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
+from grasp_ros.core.image_guard import GuardConfig
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.planner import Planner
@@ -72,12 +73,25 @@ def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
         stop_decay=values['command.stop_decay'],
         dry_run=values['dry_run'],
         seed=values['seed'],
+        guard=guard_config(values),
     )
     limits = build_limits(values, manifest.action_space)
     controller = build_controller(
         model, manifest, planner, limits, config, values['goal_tolerance'], timer
     )
     return Assembly(controller, model, manifest, planner, controller.prepare())
+
+
+def guard_config(values: dict[str, Any]) -> GuardConfig:
+    """Bounds of pictures; from which change on motion is visible is for the manifest to say."""
+    return GuardConfig(
+        frozen_timeout=values['frozen_timeout'],
+        frozen_tolerance=values['frozen_tolerance'],
+        min_brightness=values['min_brightness'],
+        min_contrast=values['min_contrast'],
+        max_novelty=values['max_novelty'],
+        novel_images=values['novel_images'],
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -12,6 +12,7 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
+from grasp_ros.core.novelty import Novelty
 from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
@@ -20,6 +21,8 @@ from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import Manifest
 
 RELEASE = 2.0
+VISIBLE = 0.25
+"""Of the squared latent change of one step: half a step of motion is seen by any camera."""
 
 
 def model_limits(manifest: Manifest) -> Limits:
@@ -44,7 +47,7 @@ def build_controller(
         manifest: of the model.
         planner: built for the model.
         limits: of the last gate, physical units.
-        config: the policy; `model_dt` and the goal's distances come from the manifest.
+        config: the policy; `model_dt`, distances and visible changes come from the manifest.
         goal_tolerance: the goal counts as reached within so many model steps of motion, by the
             calibration in the manifest, until the distance is twice that; 0 for never.
         timer: of the phases of planning.
@@ -57,6 +60,7 @@ def build_controller(
         limits,
         policy_for(manifest, planner.distance, config, goal_tolerance),
         timer,
+        novelty_measure(model, manifest),
     )
 
 
@@ -69,7 +73,7 @@ def preprocessor(manifest: Manifest) -> Callable[[Picture], NDArray[np.float32]]
 def policy_for(
     manifest: Manifest, distance: GoalDistance, config: ControllerConfig, goal_tolerance: float
 ) -> ControllerConfig:
-    """The policy `config` with what a manifest says of time and of goal distances.
+    """The policy `config` with what a manifest says of time and of distances.
 
     Args:
         manifest: of the model.
@@ -83,7 +87,17 @@ def policy_for(
         model_dt=manifest.model_dt,
         reached_distance=reached,
         released_distance=RELEASE * reached,
+        guard=replace(
+            config.guard, visible_change=VISIBLE * manifest.calibration.one_step_latent
+        ),
     )
+
+
+def novelty_measure(model: WorldModel, manifest: Manifest) -> Novelty | None:
+    """What tells familiar pictures from others, as far as the manifest is calibrated for it."""
+    calibration = manifest.calibration
+    bounds = calibration.reconstruction_bound, calibration.off_manifold_bound
+    return None if bounds == (None, None) else Novelty(model, *bounds)
 
 
 def one_step_distance(manifest: Manifest, distance: GoalDistance) -> float:

@@ -51,6 +51,19 @@ PARAMETERS: tuple[Parameter, ...] = (
               0, 1e9),
     Parameter('goal_tolerance', 1.0,
               'the goal counts as reached within so many model steps of motion; 0 never', 0, 100),
+    Parameter('frozen_timeout', 1.0,
+              'pictures that do not change in so long a time of commanded, visible motion stop the '
+              'robot, s; 0 never', 0, 60),
+    Parameter('frozen_tolerance', 2.0,
+              'pictures that differ nowhere by more are the same, levels of 255; below the noise '
+              'of a live camera', 0, 255),
+    Parameter('min_brightness', 3.0, 'darker pictures stop the robot: mean, levels of 255', 0, 255),
+    Parameter('min_contrast', 3.0,
+              'pictures with less stop the robot: standard deviation, levels of 255', 0, 255),
+    Parameter('max_novelty', 2.0,
+              'pictures more unlike the training data stop the robot; 1 is what 1 of 1000 familiar '
+              'ones exceeds, and warns; 0 to measure nothing', 0, 1e6),
+    Parameter('novel_images', 3, 'so many of them in a row', 1, 1000),
     Parameter('dry_run', False, 'plan and report, but command nothing'),
     Parameter('image.compressed', False, 'camera sends sensor_msgs/CompressedImage'),
     Parameter('goal_image.compressed', False, 'goal comes as sensor_msgs/CompressedImage'),

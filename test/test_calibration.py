@@ -9,11 +9,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from grasp_ros.models.calibration import DistanceCurve
+from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
 from grasp_ros.training import calibrate as command
 from grasp_ros.training.calibrate import main
 from grasp_ros.training.calibration import Standing, distance_curve, steady_pairs
+from grasp_ros.training.novelty import with_novelty
 
 CURVE = DistanceCurve(
     steps=[0, 1, 2], median=[0.1, 1.0, 3.0], high=[0.3, 1.5, 4.0], noise=0.2, noise_ratio=0.1
@@ -113,7 +114,8 @@ def test_the_command_touches_nothing_but_the_calibration(tmp_path, little_data):
     shutil.copytree(find_model('two_room'), tmp_path / 'model')
     path = tmp_path / 'model' / MANIFEST_NAME
     before = json.loads(path.read_text())
-    for name in ('latent', 'time_to_reach'):
+    measured = {'latent', 'time_to_reach', 'reconstruction_bound', 'off_manifold_bound'}
+    for name in measured:
         before['calibration'].pop(name, None)
     path.write_text(json.dumps(before))
     assert read_manifest(tmp_path / 'model').calibration.latent is None
@@ -127,6 +129,8 @@ def test_the_command_touches_nothing_but_the_calibration(tmp_path, little_data):
         assert curve.reached(1.0) < curve.released(1.0)
         one_step = after['calibration'][f'one_step_{name}']
         assert curve.reached(1.0) == pytest.approx(one_step, rel=0.5)
+    assert 0.008 < after['calibration'].pop('reconstruction_bound') < 0.03  # noise alone is 0.0078
+    assert 0.5 < after['calibration'].pop('off_manifold_bound') < 2.0
     assert after == before
 
 
@@ -143,3 +147,36 @@ def test_the_command_needs_a_task(tmp_path, capsys):
 def test_the_command_needs_a_model(tmp_path, capsys):
     assert main(['--model', str(tmp_path)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+class Copier:
+    """Encodes a picture to its mean and paints a picture of that; no denoiser."""
+
+    knows_manifold = False
+
+    def embed(self, images):
+        return images.mean(dim=(1, 2, 3))[:, None]
+
+    def decode(self, latents):
+        return latents[:, :, None, None].expand(-1, 3, 4, 4)
+
+
+class Pictures:
+    """Grey pictures whose left half is darker by the episode's number in thousandths."""
+
+    episodes, length = 10, 5
+
+    def images(self, episodes, steps):
+        pictures = torch.full((len(episodes), 3, 4, 4), 0.5)
+        pictures[..., :2] -= torch.from_numpy(episodes).float()[:, None, None, None] / 1000
+        return pictures
+
+
+def test_the_bound_of_novelty_is_what_few_familiar_pictures_exceed():
+    calibration = Calibration(one_step_latent=1.0)
+    bounded = with_novelty(calibration, Copier(), Pictures(), np.random.default_rng(0))
+    # The halves of the most extreme tenth differ from their mean by 4.5 thousandths; a camera's
+    # noise of 2 levels adds up to at least as much as it is on average.
+    assert np.hypot(0.0045, 2 / 255) < bounded.reconstruction_bound < 2 * np.hypot(0.0045, 2 / 255)
+    assert bounded.off_manifold_bound is None
+    assert bounded.one_step_latent == 1.0

@@ -1,4 +1,4 @@
-"""What a manifest says of goal distances: measured on data recorded with the model."""
+"""What a manifest says of distances and of pictures: measured on data recorded with the model."""
 
 from __future__ import annotations
 
@@ -69,16 +69,21 @@ class DistanceCurve(Strict):
 
 
 class Calibration(Strict):
-    """Goal distances measured on data recorded with the model.
+    """Measured on data recorded with the model; what is None was not measured.
 
     Attributes:
         one_step_latent: median latent distance between consecutive frames in motion.
         one_step_time_to_reach: the same of the learned head, in model steps; None without one.
         latent: how the latent distance grows; None in manifests from before it was measured.
         time_to_reach: the same of the learned head.
+        reconstruction_bound: root-mean-square error of the decoder, in [0, 1], that 1 of 1000
+            pictures exceeds.
+        off_manifold_bound: the same of how far latents are off their manifold.
     """
 
     one_step_latent: float = Field(gt=0)
     one_step_time_to_reach: float | None = Field(default=None, gt=0)
     latent: DistanceCurve | None = None
     time_to_reach: DistanceCurve | None = None
+    reconstruction_bound: float | None = Field(default=None, gt=0)
+    off_manifold_bound: float | None = Field(default=None, gt=0)

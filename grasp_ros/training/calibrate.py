@@ -19,6 +19,7 @@ from grasp_ros.models.checkpoint import (
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.command import record
 from grasp_ros.training.gates import encode_all
+from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.recipes import RECIPES
 
 EPISODES, LAYOUTS, LENGTH = 600, 60, 60
@@ -49,6 +50,7 @@ def calibrate_model(folder: Path, task: str | None = None) -> Calibration:
     seed = int(settings.get('seed', 0)) + SEED_STEP
     dataset = record(config, layouts, EPISODES, LENGTH, seed, manifest.action.std[0])
     measured = calibrate(model, encode_all(model, dataset), dataset, np.random.default_rng(seed))
+    measured = with_novelty(measured, model, dataset, np.random.default_rng(seed))
     kept = manifest.calibration.model_dump(include=ONE_STEP, exclude_none=True)
     calibration = measured.model_copy(update=kept)
     write_manifest(folder, manifest.model_copy(update={'calibration': calibration}))
@@ -73,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
         if curve is not None:
             print(f'{name}: median by steps {np.round(curve.median, 4)}, '
                   f'noise {curve.noise:.4f} + {curve.noise_ratio:.1%}')
+    for bound in ('reconstruction_bound', 'off_manifold_bound'):
+        print(f'{bound}: {getattr(calibration, bound)}')
     print(f'wrote the calibration into the manifest in {folder}')
     return 0
 

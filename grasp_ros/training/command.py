@@ -24,6 +24,7 @@ from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.gates import Gates, encode_all, measure
 from grasp_ros.training.manifold import calibrate_manifold
+from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import RECIPES, TrainConfig
@@ -65,6 +66,9 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
     held_out = record(config, few, 300, 50, config.seed + 2, dataset.action_std)
     gates = measure(model, fit, held_out, config.seed)
     calibration = calibrate(model, latents, dataset, np.random.default_rng(config.seed))
+    calibration = with_novelty(
+        calibration, model, held_out, np.random.default_rng(config.seed)
+    )
     return model, gates, calibration, dataset.action_std
 
 
