@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
+from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
 from grasp_ros.core.history import CommandHistory, TimedPlan, still_needed
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.latency import DelayEstimator
@@ -91,6 +92,8 @@ class Controller:
         self._lock = threading.Lock()
         self._history = CommandHistory()
         self._enabled = True
+        self._holds: dict[str, tuple[State, str]] = {}
+        self._failures = SolveFailures()
         self._goal: _Goal | None = None
         self._goals = 0
         self._epoch = 0
@@ -127,6 +130,8 @@ class Controller:
         self._clear()
         with self._lock:
             self._goal = None
+            self._holds.clear()
+            self._failures.clear()
             self._history.clear()
             self._delay.reset()
             self._plans_dropped = 0
@@ -139,6 +144,29 @@ class Controller:
             self._plans = ()
             self._bad_image = ''
             self._guard_forgets = True
+
+    def hold(self, key: str, state: State | None, reason: str = '') -> None:
+        """Stop for what only the caller sees, until it is taken back with None.
+
+        Args:
+            key: which reason; several may hold at once.
+            state: to report, or None.
+            reason: for people.
+        """
+        with self._lock:
+            held = bool(self._holds)
+            if state is None:
+                self._holds.pop(key, None)
+            else:
+                self._holds[key] = (state, reason)
+            if held != bool(self._holds):
+                self._epoch += 1
+                self._plans = ()
+
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
+        self._horizon.reconfigure(config)
+        self.config = config
 
     def observe(
         self,
@@ -223,10 +251,15 @@ class Controller:
             frames, goal, epoch = tuple(good), self._goal, self._epoch
             executing = () if self.config.dry_run else self._plans
             enabled, reached = self._enabled, self._reached
+            holds = tuple(self._holds.values())
             bad, forgets, self._guard_forgets = self._bad_image, self._guard_forgets, False
         self._planning_since_ns = None
         if not enabled:
             return PlanReport(State.DISABLED)
+        if holds:
+            return PlanReport(*holds[0])
+        if self._failures.final:
+            return self._plan_fault(epoch, State.PLANNER_ERROR, self._failures.final, None)
         if not frames:
             return PlanReport(State.BAD_IMAGE if bad else State.WAITING_IMAGE, bad)
         if forgets:
@@ -239,6 +272,10 @@ class Controller:
             seen = self._horizon.seen(outlook, now_ns, self._history)
             verdict = self._guard.examine(seen, self.config.guard)
         except Exception as error:  # whatever a decoder or model raises: stop
+            if is_out_of_memory(error) or is_device_lost(error):
+                return self._plan_fault(
+                    epoch, State.PLANNER_ERROR, self._failures.failed(error), None
+                )
             return self._image_fault(epoch, f'{type(error).__name__}: {error}')
         with self._lock:
             if epoch == self._epoch:
@@ -276,8 +313,10 @@ class Controller:
         except BadPlanError as fault:
             return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
         except Exception as error:  # whatever a planner raises: stop
-            reason = f'planner failed: {type(error).__name__}: {error}'
-            return self._plan_fault(epoch, State.PLANNER_ERROR, reason, outlook)
+            return self._plan_fault(
+                epoch, State.PLANNER_ERROR, self._failures.failed(error), outlook
+            )
+        self._failures.succeeded()
         with self._lock:
             accepted = epoch == self._epoch
             if accepted:
@@ -364,6 +403,8 @@ class Controller:
             age = max(age, (steady_ns - self._arrival_ns) / NANOSECONDS)
         if not self._enabled:
             return (State.DISABLED, 'disabled by the enable service'), ()
+        if self._holds:
+            return next(iter(self._holds.values())), ()
         if not self._frames:
             return (State.WAITING_IMAGE, 'no image received yet'), ()
         if not self._decodable and not age <= timeout:
@@ -428,7 +469,7 @@ class Controller:
         return PlanReport(State.STALE_IMAGE, reason)
 
     def _plan_fault(
-        self, epoch: int, state: State, reason: str, outlook: Outlook
+        self, epoch: int, state: State, reason: str, outlook: Outlook | None
     ) -> PlanReport:
         with self._lock:
             if epoch == self._epoch:

@@ -16,6 +16,10 @@ class PlanHorizon:
         self._step_ns = round(config.model_dt * 1e9)
         self.renew()
 
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """Follow another policy of the same `model_dt`; what was executed still counts."""
+        self._config = config
+
     def renew(self) -> None:
         """Give the full horizon back and start judging progress anew."""
         self._began_ns: int | None = None

@@ -112,6 +112,11 @@ class RecedingHorizon:
         self._generator.manual_seed(self._config.seed)
         self.renew()
 
+    def reconfigure(self, config: ControllerConfig) -> None:
+        """See `Controller`."""
+        self._config = config
+        self._horizon.reconfigure(config)
+
     def renew(self) -> None:
         """Give the full horizon back and start judging progress anew."""
         self._horizon.renew()
