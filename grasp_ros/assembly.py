@@ -70,6 +70,7 @@ def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
         deadline=values['planner.deadline'] or None,
         max_defect=values['max_plan_defect'] or float('inf'),
         stall_time=values['planner.stall_time'],
+        give_up_time=values['goal.give_up_time'],
         stop_decay=values['command.stop_decay'],
         dry_run=values['dry_run'],
         seed=values['seed'],

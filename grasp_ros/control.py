@@ -15,12 +15,13 @@ from grasp_ros.core.limits import Limits
 from grasp_ros.core.novelty import Novelty
 from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.progress import RELEASE
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.images import to_model_input
+from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
 
-RELEASE = 2.0
 VISIBLE = 0.25
 """Of the squared latent change of one step: half a step of motion is seen by any camera."""
 
@@ -49,7 +50,7 @@ def build_controller(
         limits: of the last gate, physical units.
         config: the policy; `model_dt`, distances and visible changes come from the manifest.
         goal_tolerance: the goal counts as reached within so many model steps of motion, by the
-            calibration in the manifest, until the distance is twice that; 0 for never.
+            calibration in the manifest; 0 for never.
         timer: of the phases of planning.
     """
     return Controller(
@@ -75,22 +76,41 @@ def policy_for(
 ) -> ControllerConfig:
     """The policy `config` with what a manifest says of time and of distances.
 
+    Manifests without curves know one step only: distances grow in proportion, noise is unknown.
+
     Args:
         manifest: of the model.
         distance: the planner's goal distance.
         config: the policy.
         goal_tolerance: as in `build_controller`.
     """
-    reached = goal_tolerance * one_step_distance(manifest, distance)
-    return replace(
+    config = replace(
         config,
         model_dt=manifest.model_dt,
-        reached_distance=reached,
-        released_distance=RELEASE * reached,
         guard=replace(
             config.guard, visible_change=VISIBLE * manifest.calibration.one_step_latent
         ),
     )
+    curve = distance_curve(manifest, distance)
+    if curve is None:
+        reached = goal_tolerance * one_step_distance(manifest, distance)
+        return replace(
+            config, reached_distance=reached, released_distance=RELEASE * reached
+        )
+    never = goal_tolerance == 0
+    return replace(
+        config,
+        reached_distance=0.0 if never else curve.reached(goal_tolerance),
+        released_distance=0.0 if never else curve.released(goal_tolerance),
+        progress_noise=curve.noise,
+        progress_ratio=curve.noise_ratio,
+    )
+
+
+def distance_curve(manifest: Manifest, distance: GoalDistance) -> DistanceCurve | None:
+    """How the manifest says that a goal distance grows; None where it does not."""
+    calibration = manifest.calibration
+    return calibration.latent if distance.kind == 'latent' else calibration.time_to_reach
 
 
 def novelty_measure(model: WorldModel, manifest: Manifest) -> Novelty | None:

@@ -51,6 +51,11 @@ PARAMETERS: tuple[Parameter, ...] = (
               0, 1e9),
     Parameter('goal_tolerance', 1.0,
               'the goal counts as reached within so many model steps of motion; 0 never', 0, 100),
+    Parameter('goal.give_up_time', 20.0,
+              'driven so long without coming nearer to the goal, the robot stops, s; 0 never',
+              0, 3600),
+    Parameter('goal.hold_time', 0.5,
+              'a goal of the action is reached once the robot has held it so long, s', 0, 60),
     Parameter('frozen_timeout', 1.0,
               'pictures that do not change in so long a time of commanded, visible motion stop the '
               'robot, s; 0 never', 0, 60),

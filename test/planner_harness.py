@@ -269,7 +269,10 @@ class Bench:
 @contextlib.contextmanager
 def planner(*arguments, namespace=''):
     """A planner in a process, unconfigured, in a namespace of its own if others run."""
-    options = ['--ros-args', '-r', f'__ns:={namespace}'] if namespace else ['--ros-args']
+    # Most cameras here show one picture for ever: nobody gives up unless a test asks for it.
+    options = ['--ros-args', '-p', 'goal.give_up_time:=0.0']
+    if namespace:
+        options += ['-r', f'__ns:={namespace}']
     with ros() as graph, process(NODE, *options, *arguments) as child:
         bench = Bench(graph, child, namespace)
         bench.meet()

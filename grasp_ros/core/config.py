@@ -27,7 +27,12 @@ class ControllerConfig:
         max_defect: a plan with a larger dynamics defect is refused; in latent units.
         reached_distance: goal distance below which the goal counts as reached; 0 never.
         released_distance: goal distance above which it no longer does.
+        progress_noise: a goal distance is nearer than one before if it is smaller by more than
+            this and the fraction `progress_ratio` of it: what noise does not explain.
+        progress_ratio: see `progress_noise`.
         stall_time: seconds without progress after which a shrunken horizon is renewed.
+        give_up_time: seconds of being driven without progress after which the robot is stopped
+            until a new goal comes; 0 never.
         stop_decay: seconds in which a stop decays to the stop action; 0 at once.
         dry_run: commands are made but not sent, so the robot is taken to stand.
         seed: of the planner's randomness.
@@ -46,7 +51,10 @@ class ControllerConfig:
     max_defect: float = float('inf')
     reached_distance: float = 0.0
     released_distance: float = 0.0
+    progress_noise: float = 0.0
+    progress_ratio: float = 0.05
     stall_time: float = 2.0
+    give_up_time: float = 0.0
     stop_decay: float = 0.0
     dry_run: bool = False
     seed: int = 0

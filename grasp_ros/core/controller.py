@@ -28,6 +28,7 @@ from grasp_ros.core.limits import (
     stop_action,
 )
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.progress import StallWatch, goal_bounds
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.timing import Timer, untimed
@@ -43,6 +44,8 @@ LEAST_DELAY_PERIODS = 0.1
 class _Goal:
     number: int
     picture: Picture
+    reached: float
+    released: float
 
 
 class Controller:
@@ -94,6 +97,7 @@ class Controller:
         self._enabled = True
         self._holds: dict[str, tuple[State, str]] = {}
         self._failures = SolveFailures()
+        self._stall = StallWatch(config)
         self._goal: _Goal | None = None
         self._goals = 0
         self._epoch = 0
@@ -117,6 +121,7 @@ class Controller:
             self._plans: tuple[TimedPlan, ...] = ()
             self._fault: tuple[State, str] | None = None
             self._reached = False
+            self._distance: float | None = None
             self._last_now_ns: int | None = None
             self._last_gate_ns: int | None = None
             self._stopping: tuple[int, NDArray[np.float64]] | None = None
@@ -144,6 +149,8 @@ class Controller:
             self._plans = ()
             self._bad_image = ''
             self._guard_forgets = True
+            if self._fault is not None and self._fault[0] is State.STALLED:
+                self._fault = None
 
     def hold(self, key: str, state: State | None, reason: str = '') -> None:
         """Stop for what only the caller sees, until it is taken back with None.
@@ -166,6 +173,7 @@ class Controller:
     def reconfigure(self, config: ControllerConfig) -> None:
         """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
         self._horizon.reconfigure(config)
+        self._stall.reconfigure(config)
         self.config = config
 
     def observe(
@@ -204,22 +212,46 @@ class Controller:
                 self._usable_stamp_ns = stamp_ns
         return None
 
-    def set_goal(self, image: Picture) -> bool:
+    def set_goal(
+        self, image: Picture, tolerance: float | None = None, restart: bool = False
+    ) -> bool:
         """Take a goal image (h, w, 3) uint8 RGB.
+
+        Args:
+            image: the goal.
+            tolerance: goal distance that counts as reached; None for that of the policy.
+            restart: begin anew with unchanged content, too, as after a stall.
 
         Returns:
             Whether it is a new goal; unchanged content is ignored, a new one clears the plan.
         """
-        if self._goal is not None and np.array_equal(self._goal.picture, image):
+        if not restart and self._goal is not None and np.array_equal(self._goal.picture, image):
             return False
         with self._lock:
             self._goals += 1
-            self._goal = _Goal(self._goals, image)
-            self._epoch += 1
-            self._plans = ()
-            self._fault = None
-            self._reached = False
+            bounds = goal_bounds(self.config, tolerance)
+            self._replace_goal(_Goal(self._goals, image, *bounds))
         return True
+
+    def clear_goal(self) -> None:
+        """Stop, and wait for the next goal."""
+        with self._lock:
+            self._replace_goal(None)
+
+    def _replace_goal(self, goal: _Goal | None) -> None:
+        """What was planned and judged for the goal before is void; for holders of the lock."""
+        self._goal = goal
+        self._epoch += 1
+        self._plans = ()
+        self._fault = None
+        self._reached = False
+        self._distance = None
+
+    @property
+    def goal_distance(self) -> float:
+        """Of the newest picture from the present goal; NaN before it is known."""
+        distance = self._distance
+        return float('nan') if distance is None else distance
 
     @property
     def planning_delay(self) -> float:
@@ -266,6 +298,7 @@ class Controller:
             self._guard.clear()
         if epoch != self._planned_epoch:
             self._horizon.forget()
+            self._stall.restart()
             self._planned_epoch = epoch
         try:
             outlook = self._horizon.look(frames, (goal.number, goal.picture) if goal else None)
@@ -290,21 +323,9 @@ class Controller:
             return PlanReport(State.BAD_IMAGE, verdict.fault, outlook=outlook)
         if goal is None or outlook.distance is None:
             return PlanReport(State.WAITING_GOAL, outlook=outlook)
-        if not np.isfinite(outlook.distance):
-            return self._plan_fault(
-                epoch, State.BAD_PLAN, 'the world model gives a non-finite goal distance', outlook
-            )
-        limit = self.config.reached_distance
-        if reached:
-            limit = max(limit, self.config.released_distance)
-        reached = outlook.distance < limit
-        if reached:
-            with self._lock:
-                accepted = epoch == self._epoch
-                if accepted:
-                    self._reached, self._fault, self._plans = True, None, ()
-            self._horizon.renew()
-            return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
+        settled = self._settle(outlook, goal, epoch, now_ns, bool(executing), reached)
+        if settled is not None:
+            return settled
         try:
             with self._timer('plan', outlook.stamps_ns[-1]):
                 plan, timed = self._horizon.solve(
@@ -333,6 +354,38 @@ class Controller:
             horizon=plan.horizon,
             accepted=accepted,
         )
+
+    def _settle(
+        self,
+        outlook: Outlook,
+        goal: _Goal,
+        epoch: int,
+        now_ns: int,
+        driven: bool,
+        reached: bool,
+    ) -> PlanReport | None:
+        """Why there is nothing to plan: given up, reached, or unknown; None where there is."""
+        assert outlook.distance is not None
+        if not np.isfinite(outlook.distance):
+            return self._plan_fault(
+                epoch, State.BAD_PLAN, 'the world model gives a non-finite goal distance', outlook
+            )
+        with self._lock:
+            if epoch == self._epoch:
+                self._distance = outlook.distance
+        stalled = self._stall.update(now_ns, outlook.distance, driven)
+        if stalled:
+            return self._plan_fault(epoch, State.STALLED, stalled, outlook)
+        limit = max(goal.reached, goal.released) if reached else goal.reached
+        if outlook.distance >= limit:
+            return None
+        with self._lock:
+            accepted = epoch == self._epoch
+            if accepted:
+                self._reached, self._fault, self._plans = True, None, ()
+        self._horizon.renew()
+        self._stall.restart()
+        return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
 
     def command(self, now_ns: int, steady_ns: int | None = None) -> Command:
         """What to send now; fast, never blocks on planning.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from grasp_ros.core.config import ControllerConfig
-
-PROGRESS = 0.05
+from grasp_ros.core.progress import is_progress
 
 
 class PlanHorizon:
@@ -36,7 +35,7 @@ class PlanHorizon:
         if config.horizon_mode == 'fixed':
             return config.horizon
         best = self._progress
-        if best is None or distance < best[0] * (1 - PROGRESS):
+        if best is None or is_progress(distance, best[0], config):
             self._progress = (distance, start_ns)
         elif (start_ns - best[1]) / 1e9 > config.stall_time:
             self.renew()
