@@ -44,8 +44,7 @@ LEAST_DELAY_PERIODS = 0.1
 class _Goal:
     number: int
     picture: Picture
-    reached: float
-    released: float
+    tolerance: float | None
 
 
 class Controller:
@@ -229,8 +228,7 @@ class Controller:
             return False
         with self._lock:
             self._goals += 1
-            bounds = goal_bounds(self.config, tolerance)
-            self._replace_goal(_Goal(self._goals, image, *bounds))
+            self._replace_goal(_Goal(self._goals, image, tolerance))
         return True
 
     def clear_goal(self) -> None:
@@ -376,7 +374,9 @@ class Controller:
         stalled = self._stall.update(now_ns, outlook.distance, driven)
         if stalled:
             return self._plan_fault(epoch, State.STALLED, stalled, outlook)
-        limit = max(goal.reached, goal.released) if reached else goal.reached
+        limit, released = goal_bounds(self.config, goal.tolerance)
+        if reached:
+            limit = max(limit, released)
         if outlook.distance >= limit:
             return None
         with self._lock:

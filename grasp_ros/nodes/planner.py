@@ -38,7 +38,9 @@ from grasp_ros.nodes.messages import (
 )
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread
+from grasp_ros.nodes.reach_goal import ReachGoalServer
 from grasp_ros.nodes.spin import SPIN_S, spin
+from grasp_ros.nodes.state_log import StateLog
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
 from grasp_ros.parameter import ParameterError
@@ -46,7 +48,6 @@ from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
 from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 
 ACKNOWLEDGE_S = 0.2
-THROTTLE_S = 5.0
 TABLE = PARAMETERS + RIVAL_PARAMETERS
 
 
@@ -82,6 +83,8 @@ class PlannerNode(LifecycleNode):
         refuse_unknown(self, self._parameter_overrides, TABLE)
         self._thread = PlanningThread()
         self._phases = PhaseRecorder()
+        self._log = StateLog(self.get_logger())
+        self._warn = self._log.warn
         self._values: dict[str, Any] = {}
         self._parts: Assembly | None = None
         self._configured = False
@@ -89,6 +92,7 @@ class PlannerNode(LifecycleNode):
         self._activation = 0
         self._timer: Any = None
         self._topics: Topics | None = None
+        self._reach: ReachGoalServer | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     # Lifecycle. rclpy swallows exceptions in transitions, so each is caught and logged here.
@@ -119,6 +123,14 @@ class PlannerNode(LifecycleNode):
                 self._on_image,
                 self._on_goal,
                 self._on_enable,
+            )
+            self._reach = ReachGoalServer(
+                self,
+                parts.controller,
+                parts.planner.distance.unit,
+                values['goal.hold_time'],
+                is_active=lambda: self._active,
+                on_goal=lambda: self._thread.trigger(self._replan),
             )
             self._configured = True
         except (ParameterError, CheckpointError, ValueError) as error:
@@ -151,8 +163,7 @@ class PlannerNode(LifecycleNode):
         self._shown: _Made | None = None
         self._clamped = 0
         self._watched = False
-        self._state: State | None = None
-        self._warned: dict[str, float] = {}
+        self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
         self._ticks = TickMonitor(period_ns)
         # On the wall the steady clock keeps the period; simulated time must drive it itself.
@@ -189,6 +200,8 @@ class PlannerNode(LifecycleNode):
         """Stop the robot and end the lifecycle and the planning thread."""
         if self._state_machine.current_state[1] != 'finalized':
             self.trigger_shutdown()
+        if self._reach is not None:
+            self._reach.flush()
         self._thread.stop(ACKNOWLEDGE_S)
 
     def _load(self, values: dict[str, Any]) -> Assembly | None:
@@ -204,6 +217,9 @@ class PlannerNode(LifecycleNode):
         if self._topics is not None:
             self._topics.destroy(self)
         self._topics = None
+        if self._reach is not None:
+            self._reach.destroy()
+        self._reach = None
         self._parts = None
 
     def _halt(self) -> None:
@@ -222,6 +238,8 @@ class PlannerNode(LifecycleNode):
                 self.get_logger().warning(
                     f'the stop on command was not acknowledged within {ACKNOWLEDGE_S} s'
                 )
+        if self._reach is not None:
+            self._reach.abort('the node was deactivated')
 
     # Callbacks of the executor thread.
 
@@ -255,6 +273,8 @@ class PlannerNode(LifecycleNode):
             self._warn('goal', f'goal image refused: {error}')
             return
         if self._parts.controller.set_goal(picture):
+            if self._reach is not None:
+                self._reach.abort('replaced by a goal image on the topic')
             self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')
             self._thread.trigger(self._replan)
 
@@ -288,7 +308,9 @@ class PlannerNode(LifecycleNode):
             self._send(command)
         self._clamped += command.clamped
         jitter_s = self._ticks.tick(self._tick_clock.now().nanoseconds)
-        self._log_state(command)
+        self._log.state(command)
+        if self._reach is not None:
+            self._reach.tick(self._tick_clock.now().nanoseconds, command)
         made = self._made
         statistics = Statistics(
             image_age_s=parts.controller.image_age(now.nanoseconds),
@@ -328,25 +350,6 @@ class PlannerNode(LifecycleNode):
         with self._phases('publish', command.observation_stamp_ns):
             stamp = self.get_clock().now().to_msg()
             self._topics.command.publish(self._encoder.encode(command.action, stamp))
-
-    def _log_state(self, command: Command) -> None:
-        if command.state == self._state:
-            return
-        self._state = command.state
-        text = f'{command.state.name}: {command.reason}' if command.reason else command.state.name
-        bad = command.state >= State.STALE_IMAGE
-        if bad:
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().info(text)
-
-    def _warn(self, key: str, text: str, once: bool = False) -> None:
-        """Warn at most every few seconds for each `key`."""
-        now = time.monotonic()
-        if key in self._warned and (once or now - self._warned[key] < THROTTLE_S):
-            return
-        self._warned[key] = now
-        self.get_logger().warning(text)
 
     # The planning thread; it touches no publisher: those may be destroyed meanwhile.
 
