@@ -43,12 +43,15 @@ class Assembly:
     warm_up_s: list[float]
 
 
-def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
+def assemble(
+    values: dict[str, Any], timer: Timer = untimed, dtype: torch.dtype = torch.float32
+) -> Assembly:
     """Load the model, build the planner, warm up; for the planning thread.
 
     Args:
         values: of the parameters.
         timer: of the phases of planning.
+        dtype: of the model.
 
     Raises:
         ParameterError: naming the parameter that cannot be used.
@@ -56,7 +59,7 @@ def assemble(values: dict[str, Any], timer: Timer = untimed) -> Assembly:
     """
     torch.set_num_threads(values['torch_threads'])
     device = choose_device(values['device'])
-    model, manifest = load_model(find_model(values['model']), device)
+    model, manifest = load_model(find_model(values['model']), device, dtype)
     _check_rate(values['control_rate'], manifest)
     planner = build_planner(values, model)
     config = ControllerConfig(

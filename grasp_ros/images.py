@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Union
+from typing import Any, Literal, Union
 
 import cv2
 import numpy as np
@@ -98,6 +99,29 @@ def decode_raw(image: RawImage) -> NDArray[np.uint8]:
     if image.encoding == 'rgb8':
         return pixels.copy()
     return _uint8(cv2.cvtColor(pixels, _TO_RGB[image.encoding]))
+
+
+def lazy_decoder(message: Any, compressed: bool) -> Callable[[], NDArray[np.uint8]]:
+    """Check a picture's header now, leave the decoding to whoever calls the result.
+
+    Args:
+        message: with the fields of sensor_msgs/Image, or of CompressedImage.
+        compressed: which of the two.
+
+    Returns:
+        A function that gives the picture as (h, w, 3) uint8 RGB, or raises ImageError where the
+        compressed data turns out to be corrupt. It keeps the message's data, not the message.
+
+    Raises:
+        ImageError: if the header shows already that the picture cannot be decoded.
+    """
+    if compressed:
+        data, format = message.data, message.format
+        check_compressed(data, format)
+        return lambda: decode_compressed(data, format)
+    raw = RawImage(message.data, message.height, message.width, message.step, message.encoding)
+    check_raw(raw)
+    return lambda: decode_raw(raw)
 
 
 def encode_raw(rgb: NDArray[np.uint8], encoding: str = 'rgb8') -> RawImage:

@@ -15,7 +15,7 @@ from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
 from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import typestore
+from grasp_ros.bags.message_types import make_message, typestore
 
 Storage = Literal['mcap', 'sqlite3']
 
@@ -78,6 +78,12 @@ class BagWriter:
         """
         data = typestore().serialize_cdr(message, type_name)
         self.write_raw(topic, type_name, time_ns, bytes(data))
+
+    def write_fields(
+        self, topic: str, type_name: str, time_ns: int, fields: dict[str, Any]
+    ) -> None:
+        """Write a message made of these fields, the others zero; errors as `write`."""
+        self.write(topic, type_name, time_ns, make_message(type_name, **fields))
 
     def write_raw(self, topic: str, type_name: str, time_ns: int, data: bytes) -> None:
         """Write a serialized message (CDR); errors as `write`."""

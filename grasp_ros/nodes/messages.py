@@ -16,15 +16,7 @@ from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from grasp_ros.commands import NANOSECONDS, CommandLayout, MakeMessage
-from grasp_ros.images import (
-    RawImage,
-    check_compressed,
-    check_raw,
-    decode_compressed,
-    decode_raw,
-    encode_compressed,
-    encode_raw,
-)
+from grasp_ros.images import encode_compressed, encode_raw, lazy_decoder
 from grasp_ros.msg import ActionPlan
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
@@ -70,13 +62,7 @@ def image_decoder(message: Image | CompressedImage) -> Callable[[], NDArray[np.u
     Raises:
         ImageError: if the header shows already that the picture cannot be decoded.
     """
-    if isinstance(message, CompressedImage):
-        data, format = message.data, message.format
-        check_compressed(data, format)
-        return lambda: decode_compressed(data, format)
-    raw = RawImage(message.data, message.height, message.width, message.step, message.encoding)
-    check_raw(raw)
-    return lambda: decode_raw(raw)
+    return lazy_decoder(message, isinstance(message, CompressedImage))
 
 
 def image_message(

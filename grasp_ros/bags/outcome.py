@@ -1,0 +1,231 @@
+"""What a replay makes: a bag of commands, plans and status, and the figures of its report."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from grasp_ros.assembly import Assembly
+from grasp_ros.bags.events import Event, GoalGiven, Refused
+from grasp_ros.bags.message_types import PLAN, STATUS, header, time_message
+from grasp_ros.bags.virtual_node import ImageRefused, Outcome, Replan, Tick
+from grasp_ros.bags.writer import BagWriter
+from grasp_ros.commands import CommandLayout
+from grasp_ros.core.controller import PlanReport
+from grasp_ros.core.types import Command, State
+from grasp_ros.reports import Statistics, plan_fields, status_fields
+
+
+@dataclass(frozen=True)
+class OutputTopics:
+    """Names in the bag that is written."""
+
+    command: str = '/command'
+    status: str = '/planner/status'
+    plan: str = '/planner/plan'
+
+
+class Recording:
+    """Writes what the node would have published; measured times are left unknown.
+
+    So the same input gives the same bytes.
+    """
+
+    def __init__(
+        self,
+        bag: BagWriter,
+        parts: Assembly,
+        values: dict[str, Any],
+        layout: CommandLayout,
+        topics: OutputTopics,
+    ) -> None:
+        """Write into `bag`, as the parameter `values` say."""
+        self._bag = bag
+        self._parts = parts
+        self._values = values
+        self._layout = layout
+        self._topics = topics
+        self._report: PlanReport | None = None
+        self._plans = 0
+        self._clamped = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """Write one outcome.
+
+        Raises:
+            BagError: if the disk is full or fails.
+        """
+        if isinstance(outcome, Tick):
+            self._tick(outcome.time_ns, outcome.command)
+        elif isinstance(outcome, Replan):
+            self._replan(outcome.time_ns, outcome.report)
+
+    def _tick(self, now_ns: int, command: Command) -> None:
+        topics, layout = self._topics, self._layout
+        if command.action is not None and not self._values['dry_run']:
+            message = layout.encode(command.action, time_message(now_ns))
+            self._bag.write(topics.command, layout.command_type, now_ns, message)
+        self._clamped += command.clamped
+        controller = self._parts.controller
+        statistics = Statistics(
+            image_age_s=controller.image_age(now_ns),
+            plan_age_s=controller.plan_age(now_ns),
+            plans=self._plans,
+            missed=0,
+            clamped=self._clamped,
+            jitter_s=0.0,
+            planning_delay_s=controller.planning_delay,
+            plans_dropped=controller.plans_dropped,
+        )
+        fields = status_fields(
+            command,
+            self._report,
+            statistics,
+            self._parts.planner,
+            self._values,
+            self._parts.model.device,
+        )
+        self._write(topics.status, STATUS, now_ns, now_ns, fields)
+
+    def _replan(self, now_ns: int, report: PlanReport) -> None:
+        if report.plan is not None and not report.accepted:
+            return
+        self._report = report
+        if report.plan is None or report.timed is None:
+            return
+        self._plans += 1
+        fields = plan_fields(report, self._parts.manifest, self._parts.planner)
+        fields['observation_stamp'] = time_message(report.timed.observation_stamp_ns)
+        self._write(self._topics.plan, PLAN, now_ns, report.timed.start_ns, fields)
+
+    def _write(
+        self, topic: str, type_name: str, now_ns: int, stamp: int, fields: dict[str, Any]
+    ) -> None:
+        self._bag.write_fields(
+            topic,
+            type_name,
+            now_ns,
+            {
+                **fields,
+                'solve_time': math.nan,
+                'header': header(stamp, self._layout.frame_id),
+            },
+        )
+
+
+class Tally:
+    """Counts and times of a replay, ready for JSON."""
+
+    def __init__(self) -> None:
+        """Begin with nothing counted."""
+        self._images = 0
+        self._refused: Counter[str] = Counter()
+        self._goals = 0
+        self._states: Counter[str] = Counter()
+        self._stops: list[dict[str, Any]] = []
+        self._commands = 0
+        self._clamped = 0
+        self._plans = 0
+        self._faults: Counter[str] = Counter()
+        self._digest = hashlib.sha256()
+        self._solve_s: list[float] = []
+        self._outside_s: list[float] = []
+        self._start_ns: int | None = None
+        self._ticks = 0
+        self._stopped_tick = -1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over times and values of the commands."""
+        return self._digest.hexdigest()
+
+    def event(self, event: Event) -> None:
+        """Count what arrived."""
+        if self._start_ns is None:
+            self._start_ns = event.time_ns
+        if isinstance(event, Refused):
+            self._refused[f'{event.what}: {event.reason}'] += 1
+        elif isinstance(event, GoalGiven):
+            self._goals += 1
+        if not isinstance(event, GoalGiven):
+            self._images += not isinstance(event, Refused) or event.what == 'image'
+
+    def outcome(self, outcome: Outcome) -> float:
+        """Count what came of it; returns the seconds that a solve took, 0 without one."""
+        if isinstance(outcome, ImageRefused):
+            self._refused[f'image: {outcome.reason}'] += 1
+        elif isinstance(outcome, Replan):
+            return self._replan(outcome.report)
+        else:
+            self._tick(outcome.time_ns, outcome.command)
+        return 0.0
+
+    def outside(self, seconds: float) -> None:
+        """Note the time that one image took outside the solves."""
+        self._outside_s.append(seconds)
+
+    def content(self) -> dict[str, Any]:
+        """The figures."""
+        return {
+            'images': {'received': self._images, 'refused': dict(self._refused)},
+            'goals': self._goals,
+            'plans': {'made': self._plans, 'faults': dict(self._faults)},
+            'commands': {
+                'count': self._commands,
+                'clamped': self._clamped,
+                'sha256': self.digest,
+            },
+            'states': dict(self._states),
+            'stops': self._stops,
+            'solve_ms': _milliseconds(self._solve_s),
+            'outside_solves_ms_per_image': _milliseconds(self._outside_s),
+        }
+
+    def _replan(self, report: PlanReport) -> float:
+        if report.plan is None:
+            if report.reason:
+                self._faults[f'{report.state.name}: {report.reason}'] += 1
+            return 0.0
+        self._plans += 1
+        self._solve_s.append(report.plan.solve_time_s)
+        return report.plan.solve_time_s
+
+    def _tick(self, now_ns: int, command: Command) -> None:
+        state = command.state.name
+        self._states[state] += 1
+        self._ticks += 1
+        self._clamped += command.clamped
+        if command.action is not None:
+            self._commands += 1
+            self._digest.update(struct.pack('<q', now_ns))
+            self._digest.update(np.asarray(command.action, '<f8').tobytes())
+        if command.state is State.RUNNING:
+            return
+        seconds = (now_ns - (self._start_ns or now_ns)) / 1e9
+        follows = self._stopped_tick == self._ticks - 1
+        self._stopped_tick = self._ticks
+        if follows and self._stops and self._stops[-1]['state'] == state:
+            self._stops[-1]['until_s'] = seconds
+            return
+        self._stops.append(
+            {'state': state, 'reason': command.reason, 'from_s': seconds, 'until_s': seconds}
+        )
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float | int | None]:
+    """Median, 99th percentile and maximum."""
+    if not seconds:
+        return {'count': 0, 'median': None, 'p99': None, 'max': None}
+    milliseconds = 1e3 * np.array(seconds)
+    return {
+        'count': len(seconds),
+        'median': float(np.median(milliseconds)),
+        'p99': float(np.percentile(milliseconds, 99)),
+        'max': float(milliseconds.max()),
+    }

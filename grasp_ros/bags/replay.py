@@ -1,0 +1,287 @@
+"""The command `replay`: a recorded bag through the planner's controller, without DDS."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from grasp_ros.assembly import Assembly, assemble
+from grasp_ros.bags.comparison import Comparison, command_layout, compare, read_commands
+from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.events import ImageSeen, Refused, Source, events, image_count
+from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
+from grasp_ros.bags.reader import BagReader, content_hash
+from grasp_ros.bags.virtual_node import Pace, VirtualNode
+from grasp_ros.bags.writer import BagWriter
+from grasp_ros.commands import CommandLayout
+from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.parameter_files import read_values
+from grasp_ros.parameters import ParameterError
+
+DESCRIPTION = """\
+Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a
+virtual clock: the same bag, model and parameters give the same commands, byte for byte on one
+machine. Writes OUTPUT/bag (commands, plans, status) and OUTPUT/report.json."""
+EPILOG = """\
+Exit status: 0; 1 if --compare found a difference beyond --tolerance; 2 if something cannot be
+read, written or used; 130 after Ctrl-C, which leaves what was replayed so far."""
+
+DIFFERENT, FAILED, INTERRUPTED = 1, 2, 130
+DTYPES = {'float32': torch.float32, 'float64': torch.float64}
+REPLAYED = {'planner.deadline': 0.0, 'latency_compensation': 'constant'}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+
+    Returns:
+        The exit status, as `--help` says.
+    """
+    options = _parser().parse_args(arguments)
+    ended = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda _number, _frame: ended.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return replay(options, ended)
+    except (BagError, CheckpointError, ParameterError, ValueError) as error:
+        print(f'replay: {error}', file=sys.stderr)
+        return FAILED
+    except OSError as error:
+        print(f'replay: {error.filename or options.output}: {error.strerror}', file=sys.stderr)
+        return FAILED
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def replay(options: argparse.Namespace, ended: threading.Event) -> int:
+    """Replay as the options say, until the bag ends or `ended` is set.
+
+    Raises:
+        BagError: if a bag cannot be read or written.
+        ParameterError: if a parameter cannot be used.
+        CheckpointError: if the model cannot be used.
+        ValueError: if parameters and model do not fit together.
+    """
+    values = {**read_values(options.params_file, options.param), **REPLAYED}
+    values['planning_delay'] = _first(options.planning_delay, values['planning_delay'])
+    source = Source(options.image_topic, options.goal_topic, options.goal, options.clock)
+    with BagReader(options.bag) as bag:
+        images = image_count(bag, source)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        parts = assemble(values, dtype=DTYPES[options.dtype])
+        space = parts.manifest.action_space
+        period_s = 1.0 / parts.manifest.control_rate
+        layout = command_layout(values, space.kind, space.size, period_s)
+        replan_s = _first(options.replan_period, values['planning_delay'])
+        pace = Pace(round(1e9 * period_s), round(1e9 * replan_s))
+        tally = Tally()
+        with BagWriter(options.output / 'bag', options.storage, options.compress) as written:
+            recording = Recording(written, parts, values, layout, OutputTopics())
+            node = VirtualNode(parts.controller, pace)
+            _run(bag, source, node, recording, tally, images, ended)
+        report = _report(options, bag, parts, values, pace, tally, ended.is_set())
+    comparison = None
+    if options.compare is not None and not ended.is_set():
+        comparison = _compare(options, layout, space.names, pace)
+        report['comparison'] = {'with': str(options.compare), 'tolerance': options.tolerance,
+                                **asdict(comparison)}
+    path = options.output / 'report.json'
+    path.write_text(json.dumps(report, indent=2) + '\n')
+    _print(report, path)
+    if ended.is_set():
+        print('replay: interrupted; the bag holds what was replayed so far', file=sys.stderr)
+        return INTERRUPTED
+    return 0 if comparison is None or comparison.within else DIFFERENT
+
+
+def _run(
+    bag: BagReader,
+    source: Source,
+    node: VirtualNode,
+    recording: Recording,
+    tally: Tally,
+    images: int,
+    ended: threading.Event,
+) -> None:
+    """Feed all events; measure what each image takes outside the solves."""
+    began, solving_s = time.perf_counter(), 0.0
+    with tqdm(total=images, desc='replay', unit='image', disable=None, leave=False) as bar:
+        for event in events(bag, source):
+            if ended.is_set():
+                return
+            tally.event(event)
+            for outcome in node.feed(event):
+                recording.add(outcome)
+                solving_s += tally.outcome(outcome)
+            if isinstance(event, ImageSeen) or (
+                isinstance(event, Refused) and event.what == 'image'
+            ):
+                now = time.perf_counter()
+                tally.outside(now - began - solving_s)
+                began, solving_s = now, 0.0
+                bar.update()
+            last_ns = event.time_ns
+        for outcome in node.until(last_ns + 1):
+            recording.add(outcome)
+            tally.outcome(outcome)
+
+
+def _compare(
+    options: argparse.Namespace, layout: CommandLayout, names: tuple[str, ...], pace: Pace
+) -> Comparison:
+    ours = read_commands(options.output / 'bag', OutputTopics().command, layout)
+    theirs = read_commands(options.compare, options.command_topic, layout)
+    return compare(ours, theirs, names, options.tolerance, pace.period_ns)
+
+
+def _report(
+    options: argparse.Namespace,
+    bag: BagReader,
+    parts: Assembly,
+    values: dict[str, Any],
+    pace: Pace,
+    tally: Tally,
+    interrupted: bool,
+) -> dict[str, Any]:
+    """Everything that is to be known of a replay, ready for JSON."""
+    return {
+        'bag': {
+            'path': str(options.bag),
+            'sha256': content_hash(options.bag),
+            'duration_s': bag.duration_s,
+            'topics': {topic: list(found) for topic, found in bag.topics.items()},
+        },
+        'model': {'name': values['model'], 'weights_sha256': parts.manifest.weights_sha256},
+        'interrupted': interrupted,
+        **tally.content(),
+        'times': {
+            'clock': options.clock,
+            'control_period_s': pace.period_ns / 1e9,
+            'planning_delay_s': values['planning_delay'],
+            'replan_period_s': pace.replan_ns / 1e9,
+        },
+        'machine': {
+            'processor': platform.processor() or platform.machine(),
+            'python': platform.python_version(),
+            'numpy': np.__version__,
+            'torch': torch.__version__,
+            'torch_threads': torch.get_num_threads(),
+            'device': str(parts.model.device),
+            'dtype': options.dtype,
+        },
+        'parameters': values,
+    }
+
+
+def _print(report: dict[str, Any], path: Path) -> None:
+    """The report in a few lines, for people."""
+    images, commands = report['images'], report['commands']
+    outside = report['outside_solves_ms_per_image']
+    print(
+        f'{images["received"]} images, {report["plans"]["made"]} plans, '
+        f'{commands["count"]} commands (SHA-256 {commands["sha256"][:16]}), states: '
+        + ', '.join(f'{name} {count}' for name, count in report['states'].items())
+    )
+    for reason, count in {**images['refused'], **report['plans']['faults']}.items():
+        print(f'  {count} times {reason}')
+    if outside['count']:
+        print(
+            f'outside the solves: {outside["median"]:.1f} ms an image (median), '
+            f'{outside["p99"]:.1f} (p99)'
+        )
+    comparison = report.get('comparison')
+    if comparison is not None:
+        _print_comparison(comparison)
+    print(f'Wrote {path.with_name("bag")} and {path}.')
+
+
+def _print_comparison(comparison: dict[str, Any]) -> None:
+    print(
+        f'{comparison["matched"]} commands compared with {comparison["with"]}; without a '
+        f'counterpart: {comparison["only_ours"]} ours, {comparison["only_theirs"]} theirs'
+    )
+    for name, row in comparison['dimensions'].items():
+        correlation = row['correlation']
+        shown = 'unknown' if correlation is None else f'{correlation:.4f}'
+        print(
+            f'  {name}: difference max {row["max"]:.3g}, mean {row["mean"]:.3g}, '
+            f'rms {row["rms"]:.3g}, correlation {shown}'
+        )
+    first = comparison['first_divergence']
+    if first is not None:
+        print(
+            f'  first beyond {comparison["tolerance"]:g}: at {first["seconds"]:.3f} s (command '
+            f'{first["index"]}) {first["dimension"]} is {first["ours"]:.6g}, there '
+            f'{first["theirs"]:.6g}'
+        )
+
+
+def _first(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 60.0:
+        raise argparse.ArgumentTypeError('must be between 0 and 60 seconds')
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='replay',
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('bag', type=Path, help='folder of a bag, or one .mcap or .db3 file')
+    add('--output', type=Path, default=Path('out/replay'), metavar='FOLDER',
+        help='for bag and report.json (default: %(default)s)')
+    add('--params-file', type=Path, metavar='FILE', help="the planner's parameters")
+    add('--param', action='append', default=[], metavar='NAME:=VALUE',
+        help='one parameter; may be repeated')
+    add('--image-topic', default='image', metavar='TOPIC', help='(default: %(default)s)')
+    add('--goal-topic', default='goal_image', metavar='TOPIC', help='(default: %(default)s)')
+    add('--goal', type=Path, metavar='PICTURE',
+        help='a picture that is the goal from the beginning, in place of the goals in the bag')
+    add('--clock', choices=('log', 'stamp'), default='log',
+        help='time is when messages were recorded, or the stamps in them (default: %(default)s)')
+    add('--planning-delay', type=_seconds, metavar='S',
+        help='from the start of planning to the first new action (default: the parameter)')
+    add('--replan-period', type=_seconds, metavar='S',
+        help='from one replan to the next at least (default: the planning delay)')
+    add('--dtype', choices=tuple(DTYPES), default='float32', help='(default: %(default)s)')
+    add('--storage', choices=('mcap', 'sqlite3'), default='mcap',
+        help='of the bag that is written (default: %(default)s)')
+    add('--compress', action='store_true', help='compress it with zstd')
+    add('--compare', type=Path, metavar='OTHER_BAG',
+        help='a bag with commands: report where they part and by how much')
+    add('--command-topic', default='command', metavar='TOPIC',
+        help='of OTHER_BAG (default: %(default)s)')
+    add('--tolerance', type=float, default=0.0, metavar='X',
+        help="largest allowed difference, the action's units (default: %(default)s)")
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
