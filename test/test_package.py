@@ -19,6 +19,9 @@ EXECUTABLES = {
     'demo': 'grasp_ros.nodes.demo',
     'train': 'grasp_ros.training.command',
     'benchmark': 'grasp_ros.benchmark.command',
+    'record': 'grasp_ros.nodes.record',
+    'replay': 'grasp_ros.bags.replay',
+    'play': 'grasp_ros.nodes.play',
 }
 NOT_FOR_MAKE = {'ray'}  # too big for what it is to most
 STATES = [

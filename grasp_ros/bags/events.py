@@ -54,6 +54,11 @@ class Refused:
 Event = ImageSeen | GoalGiven | Refused
 
 
+def is_image(event: Event) -> bool:
+    """Whether a camera picture arrived, be it a usable one or not."""
+    return isinstance(event, ImageSeen) or (isinstance(event, Refused) and event.what == 'image')
+
+
 @dataclass(frozen=True)
 class Source:
     """Where in a bag camera and goal are.
@@ -85,25 +90,26 @@ def read_goal(path: Path) -> NDArray[np.uint8]:
         raise BagError(f'{path}: {error}') from error
 
 
-def image_count(bag: BagReader, source: Source) -> int:
-    """Camera pictures in the bag; errors as `events`."""
-    topic = bag.require(source.image_topic, (IMAGE, COMPRESSED_IMAGE), '--image-topic')
-    return bag.topics[topic][1]
+def check(bag: BagReader, source: Source) -> int:
+    """See before the work begins whether everything is there; returns the number of images.
+
+    Raises:
+        BagError: if a topic is missing or of a wrong type, or the goal's file cannot be used.
+    """
+    image_topic, _ = _topics(bag, source)
+    if source.goal_file is not None:
+        read_goal(source.goal_file)
+    return bag.topics[image_topic][1]
 
 
 def events(bag: BagReader, source: Source) -> Iterator[Event]:
     """What happens to the node.
 
     Raises:
-        BagError: if a topic is missing or of a wrong type, the bag is corrupt, or its time jumps.
+        BagError: as `check`, or if the bag is corrupt or its time jumps.
     """
-    types = (IMAGE, COMPRESSED_IMAGE)
-    image_topic = bag.require(source.image_topic, types, '--image-topic')
-    topics = [image_topic]
+    image_topic, topics = _topics(bag, source)
     goal = read_goal(source.goal_file) if source.goal_file is not None else None
-    if goal is None:
-        argument = '--goal-topic, or give a picture with --goal'
-        topics.append(bag.require(source.goal_topic, types, argument))
     before: int | None = None
     for item in bag.messages(topics):
         time_ns = item.time_ns
@@ -130,3 +136,13 @@ def _event(item: Recorded, time_ns: int, is_image: bool) -> Event:
         return GoalGiven(time_ns, decode())
     except ImageError as error:
         return Refused(time_ns, 'image' if is_image else 'goal', str(error))
+
+
+def _topics(bag: BagReader, source: Source) -> tuple[str, list[str]]:
+    """The camera's topic, and all to be read."""
+    types = (IMAGE, COMPRESSED_IMAGE)
+    image_topic = bag.require(source.image_topic, types, '--image-topic')
+    if source.goal_file is not None:
+        return image_topic, [image_topic]
+    argument = '--goal-topic; or give a picture with --goal'
+    return image_topic, [image_topic, bag.require(source.goal_topic, types, argument)]

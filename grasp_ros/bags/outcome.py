@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from grasp_ros.assembly import Assembly
-from grasp_ros.bags.events import Event, GoalGiven, Refused
-from grasp_ros.bags.message_types import PLAN, STATUS, header, time_message
+from grasp_ros.bags.events import Event, GoalGiven, Refused, is_image
+from grasp_ros.bags.message_types import PLAN, STATUS, header, make_message, time_message, typestore
 from grasp_ros.bags.virtual_node import ImageRefused, Outcome, Replan, Tick
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.commands import CommandLayout
@@ -54,6 +54,9 @@ class Recording:
         self._report: PlanReport | None = None
         self._plans = 0
         self._clamped = 0
+        for type_name in (layout.command_type, STATUS, PLAN):
+            # The library writes its serializers when they are first needed.
+            typestore().serialize_cdr(make_message(type_name), type_name)
 
     def add(self, outcome: Outcome) -> None:
         """Write one outcome.
@@ -136,6 +139,7 @@ class Tally:
         self._digest = hashlib.sha256()
         self._solve_s: list[float] = []
         self._outside_s: list[float] = []
+        self._outside_cpu_s: list[float] = []
         self._start_ns: int | None = None
         self._ticks = 0
         self._stopped_tick = -1
@@ -153,22 +157,21 @@ class Tally:
             self._refused[f'{event.what}: {event.reason}'] += 1
         elif isinstance(event, GoalGiven):
             self._goals += 1
-        if not isinstance(event, GoalGiven):
-            self._images += not isinstance(event, Refused) or event.what == 'image'
+        self._images += is_image(event)
 
-    def outcome(self, outcome: Outcome) -> float:
-        """Count what came of it; returns the seconds that a solve took, 0 without one."""
+    def outcome(self, outcome: Outcome) -> None:
+        """Count what came of it."""
         if isinstance(outcome, ImageRefused):
             self._refused[f'image: {outcome.reason}'] += 1
         elif isinstance(outcome, Replan):
-            return self._replan(outcome.report)
+            self._replan(outcome.report)
         else:
             self._tick(outcome.time_ns, outcome.command)
-        return 0.0
 
-    def outside(self, seconds: float) -> None:
+    def outside(self, wall_s: float, cpu_s: float) -> None:
         """Note the time that one image took outside the solves."""
-        self._outside_s.append(seconds)
+        self._outside_s.append(wall_s)
+        self._outside_cpu_s.append(cpu_s)
 
     def content(self) -> dict[str, Any]:
         """The figures."""
@@ -185,16 +188,15 @@ class Tally:
             'stops': self._stops,
             'solve_ms': _milliseconds(self._solve_s),
             'outside_solves_ms_per_image': _milliseconds(self._outside_s),
+            'outside_solves_cpu_ms_per_image': _milliseconds(self._outside_cpu_s),
         }
 
-    def _replan(self, report: PlanReport) -> float:
-        if report.plan is None:
-            if report.reason:
-                self._faults[f'{report.state.name}: {report.reason}'] += 1
-            return 0.0
-        self._plans += 1
-        self._solve_s.append(report.plan.solve_time_s)
-        return report.plan.solve_time_s
+    def _replan(self, report: PlanReport) -> None:
+        if report.plan is not None:
+            self._plans += 1
+            self._solve_s.append(report.plan.solve_time_s)
+        elif report.reason:
+            self._faults[f'{report.state.name}: {report.reason}'] += 1
 
     def _tick(self, now_ns: int, command: Command) -> None:
         state = command.state.name

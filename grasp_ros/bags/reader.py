@@ -145,22 +145,30 @@ class BagReader:
         Raises:
             BagError: if the rest of the bag, or a message, cannot be read.
         """
+        for connection, time_ns, data in self._raw(topics):
+            yield self._decode(connection, time_ns, data)
+
+    def raw_messages(self, topics: Sequence[str]) -> Iterator[tuple[str, int, bytes]]:
+        """Topic, time and serialized message (CDR) of each; errors as `messages`."""
+        for connection, time_ns, data in self._raw(topics):
+            yield connection.topic, time_ns, bytes(data)
+
+    def _raw(self, topics: Sequence[str]) -> Iterator[tuple[Connection, int, bytes]]:
         chosen = [c for c in self._reader.connections if c.topic in topics]
         iterator = self._reader.messages(chosen)
-        last: Recorded | None = None
+        after = ''
         while True:
             try:
-                connection, time_ns, data = next(iterator)
+                item = next(iterator)
             except StopIteration:
                 return
             except Exception as error:  # corrupt files raise errors of many kinds
-                after = f'after {last.time_ns} ns ' if last else ''
                 raise BagError(
                     f'{self.path}: corrupt {after}({_reason(error)}); what came before can be '
                     'saved with `mcap recover` or sqlite3 `.recover`'
                 ) from error
-            last = self._decode(connection, time_ns, data)
-            yield last
+            yield item
+            after = f'after {item[1]} ns '
 
     def _decode(self, connection: Connection, time_ns: int, data: bytes) -> Recorded:
         try:

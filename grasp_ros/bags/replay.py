@@ -8,8 +8,7 @@ import platform
 import signal
 import sys
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from tqdm import tqdm
 from grasp_ros.assembly import Assembly, assemble
 from grasp_ros.bags.comparison import Comparison, command_layout, compare, read_commands
 from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.events import ImageSeen, Refused, Source, events, image_count
+from grasp_ros.bags.events import Event, Source, check, events, is_image
 from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
+from grasp_ros.bags.stopwatch import Stopwatch
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.commands import CommandLayout
@@ -85,9 +85,11 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
     values['planning_delay'] = _first(options.planning_delay, values['planning_delay'])
     source = Source(options.image_topic, options.goal_topic, options.goal, options.clock)
     with BagReader(options.bag) as bag:
-        images = image_count(bag, source)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        parts = assemble(values, dtype=DTYPES[options.dtype])
+        images = check(bag, source)
+        watch = Stopwatch()
+        parts = assemble(values, watch, DTYPES[options.dtype])
+        if parts.model.device.type == 'cuda':
+            torch.use_deterministic_algorithms(True, warn_only=True)
         space = parts.manifest.action_space
         period_s = 1.0 / parts.manifest.control_rate
         layout = command_layout(values, space.kind, space.size, period_s)
@@ -97,7 +99,7 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
         with BagWriter(options.output / 'bag', options.storage, options.compress) as written:
             recording = Recording(written, parts, values, layout, OutputTopics())
             node = VirtualNode(parts.controller, pace)
-            _run(bag, source, node, recording, tally, images, ended)
+            _run(events(bag, source), node, recording, tally, watch, images, ended)
         report = _report(options, bag, parts, values, pace, tally, ended.is_set())
     comparison = None
     if options.compare is not None and not ended.is_set():
@@ -114,32 +116,29 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
 
 
 def _run(
-    bag: BagReader,
-    source: Source,
+    happening: Iterable[Event],
     node: VirtualNode,
     recording: Recording,
     tally: Tally,
+    watch: Stopwatch,
     images: int,
     ended: threading.Event,
 ) -> None:
     """Feed all events; measure what each image takes outside the solves."""
-    began, solving_s = time.perf_counter(), 0.0
+    last_ns = 0
+    watch.lap()
     with tqdm(total=images, desc='replay', unit='image', disable=None, leave=False) as bar:
-        for event in events(bag, source):
+        for event in happening:
             if ended.is_set():
                 return
             tally.event(event)
             for outcome in node.feed(event):
                 recording.add(outcome)
-                solving_s += tally.outcome(outcome)
-            if isinstance(event, ImageSeen) or (
-                isinstance(event, Refused) and event.what == 'image'
-            ):
-                now = time.perf_counter()
-                tally.outside(now - began - solving_s)
-                began, solving_s = now, 0.0
-                bar.update()
+                tally.outcome(outcome)
             last_ns = event.time_ns
+            if is_image(event):
+                tally.outside(*watch.lap())
+                bar.update()
         for outcome in node.until(last_ns + 1):
             recording.add(outcome)
             tally.outcome(outcome)

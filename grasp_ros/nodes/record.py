@@ -1,0 +1,201 @@
+"""The command `record`: camera, goals, commands, status and plans of the live graph into a bag."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+
+from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.message_types import typestore
+from grasp_ros.bags.writer import BagWriter
+from grasp_ros.nodes.bag_queue import BagQueue, Item
+from grasp_ros.nodes.spin import spin
+
+DESCRIPTION = """\
+Record camera, goals, commands, status and plans into a bag (mcap or sqlite3) as they are, without
+decoding anything. Ctrl-C ends it."""
+EPILOG = """\
+Exit status: 0; 1 if the bag cannot be written (as when the disk is full: what it holds then can be
+read) or nothing was recorded; 2 for wrong arguments."""
+
+TOPICS = ('image', 'goal_image', 'command', 'planner/status', 'planner/plan')
+DISCOVERY_S = 0.2
+DEPTH = 100
+FAILED = 1
+
+
+class RecordNode(Node):
+    """Subscribes to topics as they appear, with a quality of service that their publishers meet."""
+
+    def __init__(self, topics: Sequence[str], queue: BagQueue, ended: threading.Event) -> None:
+        """Record `topics` into `queue`; set `ended` when it cannot write any more."""
+        super().__init__('record')
+        self._queue = queue
+        self._ended = ended
+        self._missing = [self.resolve_topic_name(topic) for topic in topics]
+        self._recorded: list[Any] = []
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DISCOVERY_S, self._discover, clock=steady)
+        self._discover()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Topics that nobody published so far."""
+        return tuple(self._missing)
+
+    def _discover(self) -> None:
+        if self._queue.error is not None:
+            self._ended.set()
+            return
+        types = dict(self.get_topic_names_and_types())
+        for topic in tuple(self._missing):
+            publishers = self.get_publishers_info_by_topic(topic)
+            if not publishers or topic not in types:
+                continue
+            self._missing.remove(topic)
+            self._subscribe(topic, types[topic], publishers)
+
+    def _subscribe(self, topic: str, types: list[str], publishers: list[Any]) -> None:
+        type_name = types[0]
+        message_type = message_class(type_name)
+        known = type_name in typestore().fielddefs and message_type is not None
+        if len(types) > 1 or not known:
+            self.get_logger().error(
+                f'{topic} is not recorded: its type is {", ".join(types)}; one is needed, of ROS '
+                'or of this package'
+            )
+            return
+        self._recorded.append(
+            self.create_subscription(
+                message_type,
+                topic,
+                lambda data: self._keep(topic, type_name, data),
+                offered(publishers),
+                raw=True,
+            )
+        )
+        self.get_logger().info(f'recording {topic} ({type_name})')
+
+    def _keep(self, topic: str, type_name: str, data: bytes) -> None:
+        now_ns = self.get_clock().now().nanoseconds
+        self._queue.put(Item(topic, type_name, now_ns, data))
+
+
+def message_class(type_name: str) -> type[Any] | None:
+    """The class of a type as 'sensor_msgs/msg/Image', or None where it is not installed."""
+    package, _, name = type_name.split('/')
+    try:
+        found: type[Any] | None = getattr(importlib.import_module(f'{package}.msg'), name, None)
+    except ImportError:
+        return None
+    return found
+
+
+def offered(publishers: list[Any]) -> QoSProfile:
+    """The strictest quality of service that all publishers offer, none of it lost in a queue."""
+    profiles = [publisher.qos_profile for publisher in publishers]
+    reliable = all(p.reliability == QoSReliabilityPolicy.RELIABLE for p in profiles)
+    kept = all(p.durability == QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles)
+    return QoSProfile(
+        history=QoSHistoryPolicy.KEEP_LAST,
+        depth=DEPTH,
+        reliability=QoSReliabilityPolicy.RELIABLE if reliable else QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL if kept else QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: of the command line, without the program's name; `--ros-args ...` goes to ROS.
+
+    Returns:
+        The exit status, as `--help` says.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parse(given)
+    path = options.output or Path('out', time.strftime('bag_%Y-%m-%d_%H-%M-%S'))
+    try:
+        queue = BagQueue(
+            lambda: BagWriter(path, options.storage, options.compress),
+            round(options.queue * (1 << 20)),
+        )
+    except BagError as error:
+        print(f'record: {error}', file=sys.stderr)
+        return FAILED
+    missing: tuple[str, ...] = ()
+
+    def end(node: RecordNode) -> None:
+        nonlocal missing
+        missing = node.missing
+        queue.close()
+
+    try:
+        status = spin(
+            'record', given, lambda ended: RecordNode(options.topics, queue, ended), end
+        )
+    finally:
+        queue.close()
+    if status:
+        return status
+    return _conclude(path, queue, missing)
+
+
+def _conclude(path: Path, queue: BagQueue, missing: tuple[str, ...]) -> int:
+    """Say what was recorded and what was not."""
+    counts = ', '.join(f'{topic} {count}' for topic, count in sorted(queue.written.items()))
+    print(f'Recorded in {path}: {counts or "nothing"}.')
+    if missing:
+        print(f'record: nobody published {", ".join(missing)}', file=sys.stderr)
+    if queue.dropped:
+        counts = ', '.join(f'{topic} {count}' for topic, count in sorted(queue.dropped.items()))
+        print(f'record: the disk was too slow; dropped: {counts}', file=sys.stderr)
+    if queue.error is not None:
+        print(f'record: {queue.error}', file=sys.stderr)
+    return FAILED if queue.error is not None or not queue.written else 0
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='record',
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add('--output', type=Path, metavar='FOLDER',
+        help='the bag; must not exist (default: out/bag_<date>)')
+    add('--topics', nargs='+', default=list(TOPICS), metavar='TOPIC',
+        help=f'(default: {" ".join(TOPICS)})')
+    add('--storage', choices=('mcap', 'sqlite3'), default='mcap', help='(default: %(default)s)')
+    add('--compress', action='store_true', help='compress with zstd')
+    add('--queue', type=_megabytes, default=256.0, metavar='MIB',
+        help='memory for messages that wait for the disk (default: %(default)s)')
+    try:
+        own = remove_ros_args(['record', *arguments])[1:]
+    except Exception as error:  # rclpy has no public base class for its errors
+        parser.error(str(error))
+    return parser.parse_args(own)
+
+
+def _megabytes(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float('inf'):
+        raise argparse.ArgumentTypeError('must be a positive number of MiB')
+    return value
+
+
+if __name__ == '__main__':
+    sys.exit(main())
