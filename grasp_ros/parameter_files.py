@@ -8,13 +8,8 @@ from typing import Any
 
 import yaml
 
-from grasp_ros.parameters import (
-    PARAMETERS,
-    RIVAL_PARAMETERS,
-    Parameter,
-    ParameterError,
-    unknown_parameter,
-)
+from grasp_ros.parameter import Parameter, ParameterError, unknown_parameter
+from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
 
 NOT_OURS = ('use_sim_time', 'qos_overrides.')
 _TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}
@@ -53,7 +48,7 @@ def read_values(
         if name.startswith(NOT_OURS):
             continue
         if name not in table:
-            raise unknown_parameter(name)
+            raise unknown_parameter(name, table)
         values[name] = _checked(table[name], value)
     return values
 

@@ -28,8 +28,8 @@ from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.commands import CommandLayout
 from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.parameter import ParameterError
 from grasp_ros.parameter_files import read_values
-from grasp_ros.parameters import ParameterError
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a
