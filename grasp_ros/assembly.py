@@ -13,15 +13,17 @@ from grasp_ros.control import build_controller
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.image_guard import GuardConfig
-from grasp_ros.core.limits import Limits
+from grasp_ros.core.limits import Limits, longest_stop
 from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import ActionSpace
+from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.parameter import ParameterError
 from grasp_ros.planners.registry import PLANNERS, build
+
+LONGEST_STOP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,11 @@ def build_planner(values: dict[str, Any], model: CompactModel) -> Planner:
 
 
 def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
-    """The model's limits, tightened by `command.low`, `command.high` and `command.max_rate`.
+    """The model's box, tightened, and the rate and acceleration limits; `command.*` parameters.
 
     Raises:
-        ParameterError: if a list has the wrong length, or leaves no room for a command.
+        ParameterError: if a list has the wrong length, leaves no room for a command or no way to
+            stop, or lets a stop take too long.
     """
 
     def given(name: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,7 +175,22 @@ def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
             f"parameters 'command.low' and 'command.high' leave no room: {low.tolist()} to "
             f'{high.tolist()}'
         )
-    return Limits(low, high, given('command.max_rate', np.full(space.size, np.inf)))
+    if space.kind is not ActionKind.POSITION and not ((low <= 0) & (high >= 0)).all():
+        raise ParameterError(
+            f"parameters 'command.low' and 'command.high' leave out zero, so that the robot could "
+            f'never stop: {low.tolist()} to {high.tolist()}'
+        )
+    unlimited = np.full(space.size, np.inf)
+    rate = given('command.max_rate', unlimited)
+    limits = Limits(low, high, rate, given('command.max_acceleration', unlimited))
+    stop_s = longest_stop(space, limits, 1 / values['control_rate'])
+    if stop_s > LONGEST_STOP_S:
+        raise ParameterError(
+            f"parameters 'command.max_rate' and 'command.max_acceleration': a stop may take "
+            f'{stop_s:.1f} s with {rate.tolist()} and {limits.acceleration.tolist()}; allowed are '
+            f"{LONGEST_STOP_S:g} s: raise them, or narrow 'command.low' and 'command.high'"
+        )
+    return limits
 
 
 def _check_rate(control_rate: float, manifest: Manifest) -> None:

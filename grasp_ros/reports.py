@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.core.planner import Planner, execution_of
 from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import Command, to_numpy
+from grasp_ros.core.types import ClampCounts, Command, to_numpy
 from grasp_ros.core.world_model import HasDecoder
 from grasp_ros.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import Manifest
@@ -29,7 +29,7 @@ class Statistics:
         plan_age_s: of the image behind the plan.
         plans: made since activation.
         missed: control ticks.
-        clamped: commands.
+        clamps: commands that limits changed.
         jitter_s: of this tick.
         planning_delay_s: from the start of planning to a plan's first action.
         plans_dropped: made for an old goal or before a stop.
@@ -39,7 +39,7 @@ class Statistics:
     plan_age_s: float
     plans: int
     missed: int
-    clamped: int
+    clamps: ClampCounts
     jitter_s: float
     planning_delay_s: float
     plans_dropped: int
@@ -77,7 +77,10 @@ def status_fields(
         'defect': float(plan.defect[0]) if plan else UNKNOWN,
         'plans': statistics.plans,
         'missed': statistics.missed,
-        'clamped': statistics.clamped,
+        'clamped': statistics.clamps.total,
+        'clamped_box': statistics.clamps.box,
+        'clamped_rate': statistics.clamps.rate,
+        'clamped_acceleration': statistics.clamps.acceleration,
         'plans_dropped': statistics.plans_dropped,
         'jitter': statistics.jitter_s,
         'dry_run': bool(values['dry_run']),

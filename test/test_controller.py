@@ -218,7 +218,7 @@ def test_the_plan_of_now_acts_one_delay_later():
 
 def test_nothing_is_sent_before_the_first_command():
     rig = Rig()
-    assert rig.controller.last_command().action is None
+    assert not list(rig.controller.halt(rig.now))
     rig.goal(1.0, 1.0)
     rig.controller.enable(False)
     assert rig.command().action is None
@@ -482,7 +482,7 @@ def test_reset_forgets_everything():
     rig.controller.reset()
     command = rig.command()
     assert (command.state, command.action) == (State.WAITING_IMAGE, None)
-    assert rig.controller.last_command().action is None
+    assert not list(rig.controller.halt(rig.now))
     rig.observe()
     assert rig.command().state == State.WAITING_GOAL
 
@@ -508,7 +508,8 @@ def test_the_stop_is_by_kind(kind):
     stopped = rig.step()
     expected = last if kind is ActionKind.POSITION else np.zeros(2)
     assert stopped.action.tolist() == expected.tolist()
-    assert rig.controller.last_command().action.tolist() == expected.tolist()
+    (halted,) = rig.controller.halt(rig.now)
+    assert halted.action.tolist() == expected.tolist()
 
 
 def test_a_stop_decays_in_its_time():
@@ -558,7 +559,7 @@ def test_a_dry_run_records_nothing_and_takes_the_robot_to_stand():
     seen = rig.steps(5)
     assert states(seen)[-1] == State.RUNNING
     assert seen[-1].action.any()
-    assert rig.controller.last_command().action is None
+    assert not list(rig.controller.halt(rig.now))
     expected = 0.2 * np.array([3.0, -2.0]) / 0.1
     assert rig.report.timed.commands[0] == pytest.approx(np.clip(expected, -5, 5))
     rig.controller.enable(False)

@@ -87,6 +87,23 @@ def test_deactivation_publishes_the_stop_and_nothing_after(bench):
     assert (len(bench.commands), len(bench.statuses), len(bench.plans)) == seen
 
 
+def test_with_limits_the_stop_decelerates_and_is_complete(bench):
+    limits = {'command.max_rate': [2.0, 2.0], 'command.max_acceleration': [15.0, 15.0]}
+    bench.prepare({**LIGHT, **limits})
+    assert bench.configure(), bench.child.output
+    bench.refresh()
+    bench.run()
+    bench.until(lambda: speed(bench.commands[-1].message) > 0.3)
+    assert bench.deactivate()
+    bench.until(lambda: not speed(bench.commands[-1].message))
+    sent = np.array([velocity(a.message) for a in bench.commands])
+    assert np.abs(np.diff(sent, axis=0)).max() <= 2.0 * PERIOD_S + 1e-9
+    assert np.abs(np.diff(sent, 2, axis=0)).max() <= 15.0 * PERIOD_S**2 + 1e-9
+    assert speed(bench.commands[-2].message) > 0
+    bench.prepare(LIGHT)
+    assert bench.configure(), bench.child.output
+
+
 def test_a_planner_that_commanded_nothing_stops_without_a_command(bench):
     bench.camera.show()
     bench.until_state(PlanStatus.WAITING_GOAL)

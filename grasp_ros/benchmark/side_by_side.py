@@ -261,7 +261,7 @@ class SideBySide:
                 _forget(robot)
                 continue
             limited, _ = apply_limits(commands[index], None, 0.0, self._limits)
-            robot.previous, robot.commands = (plan, first), (limited, first)
+            robot.previous, robot.commands = (plan, first), (limited.value, first)
 
 
 def _joined(plans: Sequence[Plan]) -> Plan:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,22 +17,17 @@ from numpy.typing import NDArray
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
 from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
-from grasp_ros.core.history import CommandHistory, TimedPlan, still_needed
+from grasp_ros.core.gate import Gate
+from grasp_ros.core.history import TimedPlan, still_needed
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.latency import DelayEstimator
-from grasp_ros.core.limits import (
-    Limits,
-    NonFiniteCommandError,
-    apply_limits,
-    decay,
-    stop_action,
-)
+from grasp_ros.core.limits import Limits, NonFiniteCommandError
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.progress import StallWatch, goal_bounds
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import ActionKind, ActionSpace, Command, State
+from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
 from grasp_ros.core.world_model import WorldModel
 
 NANOSECONDS = 1_000_000_000
@@ -79,8 +74,6 @@ class Controller:
         """
         self.config = config
         self._timer = timer
-        self._space = space
-        self._limits = limits
         self._guard = ImageGuard(novelty)
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
@@ -92,7 +85,9 @@ class Controller:
         self._planning_since_ns: int | None = None
         self._plans_dropped = 0
         self._lock = threading.Lock()
-        self._history = CommandHistory()
+        self._gate = Gate(
+            space, limits, self._horizon.period_ns, config.stop_decay, config.dry_run
+        )
         self._enabled = True
         self._holds: dict[str, tuple[State, str]] = {}
         self._failures = SolveFailures()
@@ -122,8 +117,7 @@ class Controller:
             self._reached = False
             self._distance: float | None = None
             self._last_now_ns: int | None = None
-            self._last_gate_ns: int | None = None
-            self._stopping: tuple[int, NDArray[np.float64]] | None = None
+            self._gate.forget_time()
 
     def prepare(self) -> list[float]:
         """Prepare the planner and solve until the time is steady; solve times in seconds."""
@@ -136,7 +130,7 @@ class Controller:
             self._goal = None
             self._holds.clear()
             self._failures.clear()
-            self._history.clear()
+            self._gate.reset()
             self._delay.reset()
             self._plans_dropped = 0
 
@@ -261,6 +255,11 @@ class Controller:
         """Plans made for a goal, an activation or a time that is no more, since `reset`."""
         return self._plans_dropped
 
+    @property
+    def clamps(self) -> ClampCounts:
+        """Commands that the limits changed, since `reset`."""
+        return self._gate.clamps
+
     def planned(self, finished_ns: int) -> None:
         """Measure the delay of the newest plan, on the planning thread.
 
@@ -300,7 +299,7 @@ class Controller:
             self._planned_epoch = epoch
         try:
             outlook = self._horizon.look(frames, (goal.number, goal.picture) if goal else None)
-            seen = self._horizon.seen(outlook, now_ns, self._history)
+            seen = self._horizon.seen(outlook, now_ns, self._gate.history)
             verdict = self._guard.examine(seen, self.config.guard)
         except Exception as error:  # whatever a decoder or model raises: stop
             if is_out_of_memory(error) or is_device_lost(error):
@@ -327,7 +326,7 @@ class Controller:
         try:
             with self._timer('plan', outlook.stamps_ns[-1]):
                 plan, timed = self._horizon.solve(
-                    outlook, now_ns, self._delay.value_s, self._history, executing
+                    outlook, now_ns, self._delay.value_s, self._gate.history, executing
                 )
         except BadPlanError as fault:
             return self._plan_fault(epoch, State.BAD_PLAN, str(fault), outlook)
@@ -415,19 +414,18 @@ class Controller:
                 return self._stop(now_ns, State.PLANNING, 'the first action is not due yet')
             return self._stop(now_ns, State.PLAN_EXPIRED, 'all actions of the plan are executed')
         try:
-            limited, clamped = apply_limits(
-                action, self._before(), self._since_gate(now_ns), self._limits
-            )
+            limited, clamped = self._gate.command(action, now_ns)
         except NonFiniteCommandError as error:
             return self._stop(now_ns, State.BAD_PLAN, str(error))
-        self._stopping = None
-        self._sent(now_ns, limited)
         return Command(limited, State.RUNNING, '', clamped, timed.observation_stamp_ns)
 
-    def last_command(self) -> Command:
-        """The stop to publish when control ends: deactivation, shutdown, error, signal."""
-        action = stop_action(self._space, self._history.last)
-        return Command(action, State.DISABLED, 'control ended')
+    def halt(self, now_ns: int) -> Iterator[Command]:
+        """The stop to publish when control ends: deactivation, shutdown, error, signal.
+
+        The first command is due now, each other one a control period later; see `Gate.halt`.
+        """
+        for action in self._gate.halt(now_ns):
+            yield Command(action, State.DISABLED, 'control ended')
 
     def pictures(self) -> tuple[Picture, Picture] | None:
         """The camera picture planned from last and the goal, (h, w, 3) uint8 RGB, if known."""
@@ -480,38 +478,9 @@ class Controller:
         return None, self._plans
 
     def _stop(self, now_ns: int, state: State, reason: str) -> Command:
-        """The stop action, reached by decay and rate limit; nothing before any command."""
-        last = self._history.last
-        stop = stop_action(self._space, last)
-        if stop is None or last is None:
-            return Command(None, state, reason)
-        if self._stopping is None:
-            self._stopping = (now_ns, last)
-        began_ns, source = self._stopping
-        elapsed = (now_ns - began_ns) / NANOSECONDS + self._horizon.period_s
-        wanted = decay(source, stop, elapsed, self.config.stop_decay)
-        limited, clamped = apply_limits(wanted, last, self._since_gate(now_ns), self._limits)
-        self._sent(now_ns, limited)
-        return Command(limited, state, reason, clamped)
-
-    def _before(self) -> NDArray[np.float64] | None:
-        """The command that a rate limit starts from: a robot never commanded stands still."""
-        last = self._history.last
-        if last is None and self._space.kind is not ActionKind.POSITION:
-            return np.zeros(self._space.size)
-        return last
-
-    def _since_gate(self, now_ns: int) -> float:
-        """Seconds since the last command, at most one period: what the rate limit allows."""
-        period = self._horizon.period_s
-        if self._last_gate_ns is None:
-            return period
-        return min(max((now_ns - self._last_gate_ns) / NANOSECONDS, 0.0), period)
-
-    def _sent(self, now_ns: int, action: NDArray[np.float64]) -> None:
-        self._last_gate_ns = now_ns
-        if not self.config.dry_run:
-            self._history.record(now_ns, action)
+        """The way to the stop action; nothing before any command."""
+        action, clamped = self._gate.stop(now_ns)
+        return Command(action, state, reason, clamped)
 
     def _image_fault(self, epoch: int, reason: str) -> PlanReport:
         with self._lock:

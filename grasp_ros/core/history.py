@@ -83,6 +83,11 @@ def still_needed(plans: tuple[TimedPlan, ...], now_ns: int) -> tuple[TimedPlan, 
     return plans[: next(due, len(plans))]
 
 
+def published_until(now_ns: int, history: CommandHistory, period_ns: int) -> int:
+    """Until when the commands in force are in the history: until the one published last ends."""
+    return max(now_ns + 1, history.last_ns + period_ns)
+
+
 def commands_between(
     start_ns: int,
     count: int,
@@ -101,7 +106,7 @@ def commands_between(
     Returns:
         (count, R) in physical units.
     """
-    published_ns = max(now_ns + 1, history.last_ns + period_ns)
+    published_ns = published_until(now_ns, history, period_ns)
     commands = []
     for index in range(count):
         middle = start_ns + index * period_ns + period_ns // 2

@@ -6,7 +6,7 @@ Belongs to the planning thread; holds what is carried from one replan to the nex
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,10 +15,15 @@ from torch import Tensor
 
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import ContextEncoder, Frame, Picture
-from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
+from grasp_ros.core.history import (
+    CommandHistory,
+    TimedPlan,
+    commands_between,
+    published_until,
+)
 from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.image_guard import LastInput, Seen
-from grasp_ros.core.limits import Limits
+from grasp_ros.core.limits import Limits, Setpoint, project
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import (
@@ -77,6 +82,7 @@ class RecedingHorizon:
         self._planner = planner
         self._preprocess = LastInput(preprocess)
         self._space = space
+        self._limits = limits
         self._config = config
         self._step_ns = round(config.model_dt * 1e9)
         self._period_ns = self._step_ns // space.frame_skip
@@ -89,6 +95,11 @@ class RecedingHorizon:
         self._goal: tuple[int, Tensor] | None = None
         self._horizon = PlanHorizon(config)
         self.forget()
+
+    @property
+    def period_ns(self) -> int:
+        """Nanoseconds between commands."""
+        return self._period_ns
 
     @property
     def period_s(self) -> float:
@@ -150,7 +161,11 @@ class RecedingHorizon:
 
         def expected_change() -> float:
             start_ns = outlook.stamps_ns[-1] - frames * self._step_ns
-            actions = self._actions_between(start_ns, frames, now_ns, history, ())
+            actions = self._normalised(
+                self._commands_between(
+                    start_ns, frames * self._space.frame_skip, now_ns, history, ()
+                )
+            )
             with torch.no_grad():
                 following = self._model.predict(outlook.context, actions)
             return float((following - latent).square().mean())
@@ -210,20 +225,25 @@ class RecedingHorizon:
         newest = outlook.stamps_ns[-1]
         ready_ns = now_ns + round(delay_s * 1e9)
         steps = max(0, -(-(ready_ns - newest) // self._step_ns))
-        context, past = self._roll_forward(outlook, steps, now_ns, history, executing)
+        context, past, before = self._roll_forward(outlook, steps, now_ns, history, executing)
         start_ns = newest + steps * self._step_ns
         horizon = self._horizon.next(start_ns, outlook.distance)
+        problem = self._problem(context, past, outlook.goal, horizon)
         plan = self._planner.plan(
-            self._problem(context, past, outlook.goal, horizon),
+            problem,
             self._warm_start(start_ns, horizon),
             generator=self._generator,
             deadline_s=self._config.deadline,
         )
         self._check(plan)
+        commands = self._space.denormalise(to_numpy(plan.actions[0])).reshape(-1, self._space.size)
+        if not self._limits.only_box:
+            commands = project(commands, before, self.period_s, self._limits)
+            plan = self._imagine(plan, commands, problem)
+            self._check(plan)
         self._previous = (plan, start_ns)
-        commands = self._space.denormalise(to_numpy(plan.actions[0]))
         return plan, TimedPlan(
-            commands=commands.reshape(-1, self._space.size),
+            commands=commands,
             start_ns=start_ns,
             period_ns=self._period_ns,
             observation_stamp_ns=newest,
@@ -254,30 +274,58 @@ class RecedingHorizon:
         zero = np.zeros((self._space.frame_skip, self._space.size))
         return to_tensor(self._space.normalise(zero), self._low)
 
-    def _actions_between(
+    def _imagine(
+        self, plan: Plan, commands: NDArray[np.float64], problem: PlanProblem
+    ) -> Plan:
+        """The plan with the commands (N, R) that will be executed in place of its own."""
+        actions = self._normalised(commands)
+        with torch.no_grad():
+            imagined = rollout(self._model, problem.context, problem.past_actions, actions)
+            cost = self._planner.distance.to_goal(imagined[:, -1], problem.goal)
+        return replace(plan, actions=actions, rollout=imagined, terminal_cost=cost)
+
+    def _normalised(self, commands: NDArray[np.float64]) -> Tensor:
+        """Actions (1, T, A) of commands (T * frame_skip, R)."""
+        skip, size = self._space.frame_skip, self._space.size
+        shaped = commands.reshape(len(commands) // skip, skip, size)
+        return to_tensor(self._space.normalise(shaped), self._low)[None]
+
+    def _commands_between(
         self,
         start_ns: int,
-        steps: int,
+        count: int,
         now_ns: int,
         history: CommandHistory,
         executing: tuple[TimedPlan, ...],
-    ) -> Tensor:
-        """Normalised actions (1, steps, A) in force from `start_ns` on."""
-        skip, size = self._space.frame_skip, self._space.size
+    ) -> NDArray[np.float64]:
+        """Commands (count, R) in force from `start_ns` on, the coming ones within the limits.
+
+        The first two must have been published, or the robot stood then.
+        """
         last = history.last
         holds = self._space.kind is ActionKind.POSITION and last is not None
         commands = commands_between(
             start_ns,
-            steps * skip,
+            count,
             self._period_ns,
             now_ns,
             history,
             executing,
-            last if holds and last is not None else np.zeros(size),
+            last if holds and last is not None else np.zeros(self._space.size),
         )
-        return to_tensor(self._space.normalise(commands.reshape(steps, skip, size)), self._low)[
-            None
-        ]
+        if self._limits.only_box or last is None:
+            return commands
+        published_ns = published_until(now_ns, history, self._period_ns)
+        known = (published_ns - start_ns - self._period_ns // 2 - 1) // self._period_ns + 1
+        known = min(max(known, 2), count)
+        before = self._setpoint(commands[:known])
+        coming = project(commands[known:], before, self.period_s, self._limits)
+        return np.concatenate([commands[:known], coming])
+
+    def _setpoint(self, commands: NDArray[np.float64]) -> Setpoint:
+        """The last of two or more commands (N, R), each held for a period."""
+        rate = (commands[-1] - commands[-2]) / self.period_s
+        return Setpoint(commands[-1], np.where(np.isfinite(self._limits.acceleration), rate, 0.0))
 
     def _roll_forward(
         self,
@@ -286,13 +334,16 @@ class RecedingHorizon:
         now_ns: int,
         history: CommandHistory,
         executing: tuple[TimedPlan, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Context and past actions `steps` model steps after the newest frame."""
+    ) -> tuple[Tensor, Tensor, Setpoint | None]:
+        """Context, past actions and command in force `steps` model steps after the newest frame."""
         frames, newest = self._model.history, outlook.stamps_ns[-1]
-        start_ns = newest - (frames - 1) * self._step_ns
-        actions = self._actions_between(
-            start_ns, frames - 1 + steps, now_ns, history, executing
+        count = (frames - 1 + steps) * self._space.frame_skip
+        # Two commands more than the model needs: they tell how fast commands change.
+        start_ns = newest - (frames - 1) * self._step_ns - 2 * self._period_ns
+        commands = self._commands_between(
+            start_ns, count + 2, now_ns, history, executing
         )
+        actions = self._normalised(commands[2:])
         context = outlook.context
         if steps:
             with torch.no_grad():
@@ -300,7 +351,8 @@ class RecedingHorizon:
                     self._model, context, actions[:, : frames - 1], actions[:, frames - 1 :]
                 )
             context = torch.cat([context, ahead], dim=1)[:, -frames:]
-        return context, actions[:, steps:]
+        standing = self._space.kind is not ActionKind.POSITION or history.last is not None
+        return context, actions[:, steps:], self._setpoint(commands) if standing else None
 
     def _warm_start(self, start_ns: int, horizon: int) -> Plan | None:
         if self._previous is None:

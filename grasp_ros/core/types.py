@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum, Flag, IntEnum, auto
 
 import numpy as np
 import torch
@@ -150,6 +150,41 @@ class State(IntEnum):
     CONFLICT = 12
 
 
+class Clamp(Flag):
+    """Which limits changed a command; false where none did."""
+
+    NONE = 0
+    BOX = auto()
+    RATE = auto()
+    ACCELERATION = auto()
+
+
+@dataclass(frozen=True)
+class ClampCounts:
+    """Commands that a limit has changed.
+
+    Attributes:
+        total: for any reason.
+        box: outside the box.
+        rate: changing too fast.
+        acceleration: changing their rate too fast.
+    """
+
+    total: int = 0
+    box: int = 0
+    rate: int = 0
+    acceleration: int = 0
+
+    def plus(self, clamp: Clamp) -> ClampCounts:
+        """The counts with one more command."""
+        return ClampCounts(
+            self.total + bool(clamp),
+            self.box + (Clamp.BOX in clamp),
+            self.rate + (Clamp.RATE in clamp),
+            self.acceleration + (Clamp.ACCELERATION in clamp),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Command:
     """What to send to the actuator at one control tick.
@@ -158,14 +193,14 @@ class Command:
         action: physical units (R,), or None where nothing is to be sent.
         state: why.
         reason: for people; empty while RUNNING.
-        clamped: whether a limit changed the action.
+        clamped: which limits changed the action.
         observation_stamp_ns: of the image behind the action; 0 for a stop.
     """
 
     action: NDArray[np.float64] | None
     state: State
     reason: str
-    clamped: bool = False
+    clamped: Clamp = Clamp.NONE
     observation_stamp_ns: int = 0
 
 

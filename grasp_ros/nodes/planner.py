@@ -161,7 +161,6 @@ class PlannerNode(LifecycleNode):
         self._phases.clear()
         self._made: _Made | None = None
         self._shown: _Made | None = None
-        self._clamped = 0
         self._watched = False
         self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
@@ -230,9 +229,14 @@ class PlannerNode(LifecycleNode):
         self.destroy_timer(self._timer)
         assert self._parts is not None
         assert self._topics is not None
-        command = self._parts.controller.last_command()
-        if command.action is not None and not self._values['dry_run']:
+        stop = self._parts.controller.halt(self.get_clock().now().nanoseconds)
+        commanded = False
+        for command in stop:
+            if commanded:
+                time.sleep(1 / self._parts.manifest.control_rate)
             self._send(command)
+            commanded = True
+        if commanded:
             timeout = Duration(nanoseconds=round(ACKNOWLEDGE_S * 1e9))
             if not self._topics.command.wait_for_all_acked(timeout):
                 self.get_logger().warning(
@@ -306,7 +310,6 @@ class PlannerNode(LifecycleNode):
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
         if command.action is not None and not self._values['dry_run']:
             self._send(command)
-        self._clamped += command.clamped
         jitter_s = self._ticks.tick(self._tick_clock.now().nanoseconds)
         self._log.state(command)
         if self._reach is not None:
@@ -317,7 +320,7 @@ class PlannerNode(LifecycleNode):
             plan_age_s=parts.controller.plan_age(now.nanoseconds),
             plans=made.plans if made else 0,
             missed=self._ticks.missed,
-            clamped=self._clamped,
+            clamps=parts.controller.clamps,
             jitter_s=jitter_s,
             planning_delay_s=parts.controller.planning_delay,
             plans_dropped=parts.controller.plans_dropped,
