@@ -1,8 +1,8 @@
 """The last gate before publishing: it remembers what passed, and lets nothing else through.
 
 Limits count control ticks: a command may differ from the one before by what they allow in one
-control period, however long ago that was; where ticks come closer than half a period, by what they
-allow in the time between.
+control period, however late or early the tick is. Only ticks that come more often than a late one
+could explain, more than one period ahead of time, may change a command by less.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from grasp_ros.core.limits import (
     apply_limits,
     decay,
     longest_stop,
+    require_finite,
     stop_action,
 )
 from grasp_ros.core.types import ActionKind, ActionSpace, Clamp, ClampCounts
@@ -63,6 +64,7 @@ class Gate:
     def forget_time(self) -> None:
         """Time has jumped: the next command may come a whole period after the last."""
         self._last_ns: int | None = None
+        self._saved_ns = self._period_ns
         self._stopping: tuple[int, Array] | None = None
 
     def command(self, action: Array, now_ns: int) -> tuple[Array, Clamp]:
@@ -71,8 +73,9 @@ class Gate:
         Raises:
             NonFiniteCommandError: if the action is not finite.
         """
+        require_finite(action)
         setpoint, clamped = apply_limits(
-            action, self._previous(), self._elapsed_s(now_ns), self._limits
+            action, self._previous(), self._spend_s(now_ns), self._limits
         )
         self._stopping = None
         self._remember(setpoint, now_ns, clamped)
@@ -116,7 +119,7 @@ class Gate:
 
     def _towards(self, stop: Array, now_ns: int) -> tuple[Array, Clamp]:
         setpoint, clamped = apply_limits(
-            stop, self._previous(), self._elapsed_s(now_ns), self._limits, arrive=True
+            stop, self._previous(), self._spend_s(now_ns), self._limits, arrive=True
         )
         self._remember(setpoint, now_ns, clamped)
         return setpoint.value, clamped
@@ -130,14 +133,14 @@ class Gate:
             return None
         return Setpoint.resting(np.zeros(self._space.size))
 
-    def _elapsed_s(self, now_ns: int) -> float:
-        """Seconds that the limits reckon with; see the top of this file."""
-        if self._last_ns is None:
-            return self._period_ns / 1e9
-        elapsed_ns = now_ns - self._last_ns
-        if 2 * elapsed_ns >= self._period_ns:
-            return self._period_ns / 1e9
-        return max(elapsed_ns, 0) / 1e9
+    def _spend_s(self, now_ns: int) -> float:
+        """Seconds that this command may change in: a period, while time enough has passed."""
+        period_ns = self._period_ns
+        passed_ns = period_ns if self._last_ns is None else max(now_ns - self._last_ns, 0)
+        saved_ns = min(self._saved_ns + passed_ns, 2 * period_ns)
+        spent_ns = min(saved_ns, period_ns)
+        self._saved_ns = saved_ns - spent_ns
+        return spent_ns / 1e9
 
     def _remember(self, setpoint: Setpoint, now_ns: int, clamped: Clamp) -> None:
         self._last_ns = now_ns

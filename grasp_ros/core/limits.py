@@ -58,6 +58,16 @@ class NonFiniteCommandError(ValueError):
     """A command holds NaN or infinity."""
 
 
+def require_finite(action: Array) -> None:
+    """Refuse a command (R,) that holds NaN or infinity.
+
+    Raises:
+        NonFiniteCommandError: if it does.
+    """
+    if not np.isfinite(action).all():
+        raise NonFiniteCommandError(f'command is not finite: {action.tolist()}')
+
+
 def apply_limits(
     action: Array,
     previous: Setpoint | None,
@@ -87,8 +97,7 @@ def apply_limits(
     Raises:
         NonFiniteCommandError: if the action is not finite.
     """
-    if not np.isfinite(action).all():
-        raise NonFiniteCommandError(f'command is not finite: {action.tolist()}')
+    require_finite(action)
     boxed = np.clip(action, limits.low, limits.high)
     tolerance = _tolerance(limits)
 
