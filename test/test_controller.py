@@ -648,6 +648,17 @@ def test_a_constant_delay_stays():
     assert rig.controller.planning_delay == 0.1
 
 
+def test_another_policy_counts_from_then_on():
+    rig = Rig()
+    rig.goal(3.0, -2.0)
+    planned_for(rig, 0.1, times=3)
+    rig.controller.reconfigure(replace(CONFIG, planning_delay=0.3, stop_decay=0.4))
+    assert set(planned_for(rig, 0.1, times=3)) == {3 * PERIOD}
+    last = rig.velocity
+    rig.controller.enable(False)
+    assert rig.step().action == pytest.approx(0.75 * last)
+
+
 def test_only_accepted_plans_measure_the_delay():
     rig = Rig(replace(CONFIG, estimate_delay=True))
     rig.goal(3.0, -2.0)

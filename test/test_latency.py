@@ -58,6 +58,17 @@ def test_reset_forgets_and_warms_up_anew():
     assert estimator.value_s == 0.08
 
 
+def test_bounds_can_change_and_what_was_measured_stays():
+    estimator = DelayEstimator(0.08, 0.01, 1.0)
+    estimator.configure(0.2, 0.01, 0.3)
+    assert estimator.value_s == 0.2
+    for _ in range(3):
+        estimator.add(0.5)
+    assert estimator.value_s == 0.3
+    estimator.configure(0.2, 0.01, 0.6)
+    assert estimator.value_s == 0.5
+
+
 def test_bounds_that_are_none_are_refused():
     with pytest.raises(ValueError, match='bounds'):
         DelayEstimator(0.1, 0.5, 0.4)

@@ -20,7 +20,7 @@ from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_mem
 from grasp_ros.core.gate import Gate
 from grasp_ros.core.history import TimedPlan, still_needed
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
-from grasp_ros.core.latency import DelayEstimator
+from grasp_ros.core.latency import DelayEstimator, delay_bounds
 from grasp_ros.core.limits import Limits, NonFiniteCommandError
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.progress import StallWatch, goal_bounds
@@ -32,7 +32,6 @@ from grasp_ros.core.world_model import WorldModel
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
-LEAST_DELAY_PERIODS = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,10 +77,7 @@ class Controller:
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
         )
-        # Planning that takes longer than half the life of a plan leaves gaps whatever is assumed.
-        most_s = config.max_plan_age / 2
-        least_s = min(LEAST_DELAY_PERIODS * self._horizon.period_s, most_s)
-        self._delay = DelayEstimator(config.planning_delay, least_s, most_s)
+        self._delay = DelayEstimator(*delay_bounds(config, self._horizon.period_s))
         self._planning_since_ns: int | None = None
         self._plans_dropped = 0
         self._lock = threading.Lock()
@@ -167,6 +163,8 @@ class Controller:
         """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
         self._horizon.reconfigure(config)
         self._stall.reconfigure(config)
+        self._delay.configure(*delay_bounds(config, self._horizon.period_s))
+        self._gate.reconfigure(config.stop_decay, config.dry_run)
         self.config = config
 
     def observe(

@@ -50,9 +50,13 @@ class Gate:
         self._space = space
         self._limits = limits
         self._period_ns = period_ns
+        self.reconfigure(stop_decay, dry_run)
+        self.reset()
+
+    def reconfigure(self, stop_decay: float, dry_run: bool) -> None:
+        """Follow another policy from the next command on."""
         self._stop_decay = stop_decay
         self._dry_run = dry_run
-        self.reset()
 
     def reset(self) -> None:
         """Forget what was published, as on activation: the robot is taken to stand."""

@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from grasp_ros.core.config import ControllerConfig
+
 WINDOW = 50
 QUANTILE = 0.9
 WARM_UP = 1
+LEAST_PERIODS = 0.1
+
+
+def delay_bounds(config: ControllerConfig, period_s: float) -> tuple[float, float, float]:
+    """What a policy says of the delay: first value, lowest and highest estimate, seconds.
+
+    Planning that takes longer than half the life of a plan leaves gaps whatever is assumed.
+    """
+    most = config.max_plan_age / 2
+    return config.planning_delay, min(LEAST_PERIODS * period_s, most), most
 
 
 class DelayEstimator:
@@ -18,7 +30,12 @@ class DelayEstimator:
     """
 
     def __init__(self, initial_s: float, lowest_s: float, highest_s: float) -> None:
-        """Begin with nothing measured.
+        """Begin with nothing measured; see `configure`."""
+        self.configure(initial_s, lowest_s, highest_s)
+        self.reset()
+
+    def configure(self, initial_s: float, lowest_s: float, highest_s: float) -> None:
+        """Change the bounds; what was measured stays.
 
         Args:
             initial_s: the value before anything was measured, seconds.
@@ -32,18 +49,20 @@ class DelayEstimator:
             raise ValueError(f'bounds of a delay are {lowest_s} and {highest_s} s')
         self._initial_s = initial_s
         self._bounds = (lowest_s, highest_s)
-        self.reset()
 
     @property
     def value_s(self) -> float:
         """The delay to reckon with, seconds."""
-        return self._value_s
+        if self._measured_s is None:
+            return self._initial_s
+        low, high = self._bounds
+        return min(max(self._measured_s, low), high)
 
     def reset(self) -> None:
         """Forget what was measured."""
         self._delays: deque[float] = deque(maxlen=WINDOW)
         self._left_out = 0
-        self._value_s = self._initial_s
+        self._measured_s: float | None = None
 
     def add(self, delay_s: float) -> None:
         """Take a measured delay in seconds, from the start of planning to a plan ready for use.
@@ -59,5 +78,4 @@ class DelayEstimator:
         self._delays.append(delay_s)
         ordered = sorted(self._delays)
         rank = math.ceil(QUANTILE * len(ordered))
-        low, high = self._bounds
-        self._value_s = min(max(ordered[rank - 1], low), high)
+        self._measured_s = ordered[rank - 1]
