@@ -53,7 +53,6 @@ class Recording:
         self._topics = topics
         self._report: PlanReport | None = None
         self._plans = 0
-        self._clamped = 0
         for type_name in (layout.command_type, STATUS, PLAN):
             # The library writes its serializers when they are first needed.
             typestore().serialize_cdr(make_message(type_name), type_name)
@@ -74,14 +73,13 @@ class Recording:
         if command.action is not None and not self._values['dry_run']:
             message = layout.encode(command.action, time_message(now_ns))
             self._bag.write(topics.command, layout.command_type, now_ns, message)
-        self._clamped += command.clamped
         controller = self._parts.controller
         statistics = Statistics(
             image_age_s=controller.image_age(now_ns),
             plan_age_s=controller.plan_age(now_ns),
             plans=self._plans,
             missed=0,
-            clamped=self._clamped,
+            clamps=controller.clamps,
             jitter_s=0.0,
             planning_delay_s=controller.planning_delay,
             plans_dropped=controller.plans_dropped,
@@ -202,7 +200,7 @@ class Tally:
         state = command.state.name
         self._states[state] += 1
         self._ticks += 1
-        self._clamped += command.clamped
+        self._clamped += bool(command.clamped)
         if command.action is not None:
             self._commands += 1
             self._digest.update(struct.pack('<q', now_ns))
