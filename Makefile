@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 EPISODES ?= 5
+DURATION ?= 1800
 
 # A ROS installation or another environment that the shell has sourced must not leak in; the guard
 # variable is inherited from a parent that runs on ROS wheels and would keep ours from starting.
@@ -18,10 +19,11 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train bench faults test lint clean
+.PHONY: help setup demo train bench faults soak test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
+	@echo 'make soak    planner and robot at 20 Hz, watched for DURATION=1800 seconds; ARGS="--short"'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
@@ -80,6 +82,9 @@ endif
 demo: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --output out/demo --episodes $(EPISODES) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
+
+soak: setup
+	@$(VENV_PYTHON) -m grasp_ros.nodes.soak --duration $(DURATION) --output out/soak $(ARGS)
 
 train: setup
 	@$(VENV_PYTHON) -m grasp_ros.training.command $(ARGS)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import rclpy
 import yaml
@@ -28,16 +26,13 @@ from grasp_ros.benchmark.report import Setup, Timing, demo_report, summary_table
 from grasp_ros.core.types import State
 from grasp_ros.nodes.demo_client import DemoClient, DemoError, picture
 from grasp_ros.nodes.processes import Child, ChildDiedError
+from grasp_ros.nodes.watch import Interrupted, Watch
 
 STEP_S = 0.1
 EPISODES_FILMED = 6
 EPISODES_IN_GIF = 5
 BAR = '{n_fmt}/{total_fmt} |{bar:20}| {desc}'
 REPORT, GIF, FILM_STRIP = 'report.json', 'film.gif', 'film_strip.png'
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error: somebody wants the demo to end)
-    """A signal asked the demo to end."""
 
 
 @dataclass
@@ -55,36 +50,6 @@ class Run:
     films: list[EpisodeFilm] = field(default_factory=list)
     timing: Timing = field(default_factory=Timing)
     setup: Setup | None = None
-
-
-class Watch:
-    """Ends any waiting at a signal or when a child has died, and passes on what a child logs."""
-
-    def __init__(self) -> None:
-        """Take over SIGINT and SIGTERM: only the first is remembered, none acts by itself."""
-        self.signal: int | None = None
-        self.children: list[Child] = []
-        self.shown: Child | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
-
-    def check(self) -> None:
-        """Do nothing while all is well.
-
-        Raises:
-            Interrupted: after a signal.
-            ChildDiedError: if a child has ended.
-        """
-        if self.signal is not None:
-            raise Interrupted
-        for line in self.shown.new_log_lines() if self.shown else ():
-            print(f'  {line}', flush=True)
-        for child in self.children:
-            child.check()
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is None:
-            self.signal = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 import threading
 import time
@@ -49,6 +51,8 @@ from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS
+SWITCH_INTERVAL_S = 0.0001
+PRIMITIVES_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +145,9 @@ class PlannerNode(LifecycleNode):
             self.get_logger().error(f'cannot configure:\n{traceback.format_exc()}')
             self._release()
             return TransitionCallbackReturn.FAILURE
+        # What is there now stays: looking through it again would hold everything up for long.
+        gc.collect()
+        gc.freeze()
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
             f'configured: {values["planner.name"]} on {parts.model.device} '
@@ -164,11 +171,11 @@ class PlannerNode(LifecycleNode):
         self._watched = False
         self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
-        self._ticks = TickMonitor(period_ns)
         # On the wall the steady clock keeps the period; simulated time must drive it itself.
         simulated = self.get_parameter('use_sim_time').value
         clock = self.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
         self._tick_clock = clock
+        self._ticks = TickMonitor(period_ns, clock.now().nanoseconds)
         self._timer = self.create_timer(period_ns / 1e9, self._on_tick, clock=clock)
         self._active = True
         return result
@@ -220,6 +227,7 @@ class PlannerNode(LifecycleNode):
             self._reach.destroy()
         self._reach = None
         self._parts = None
+        gc.unfreeze()
 
     def _halt(self) -> None:
         """Cancel the timer and publish the stop; once, however often it is called."""
@@ -395,7 +403,10 @@ class PlannerNode(LifecycleNode):
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the stop is published before it ends."""
     # A busy planning thread must hand the interpreter over to the command timer at once.
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # oneDNN compiles anew for each horizon and keeps 1024 results: hundreds of MB. With 64 a solve
+    # takes as long, and memory settles at once.
+    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', str(PRIMITIVES_KEPT))
     return spin('planner', arguments, PlannerNode, PlannerNode.end)
 
 

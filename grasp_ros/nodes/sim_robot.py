@@ -42,6 +42,7 @@ PARAMETERS: tuple[Parameter, ...] = (
         2**31 - 1,
     ),
     Parameter('image_rate', 10.0, 'camera pictures per second, Hz', 0.1, 100.0),
+    Parameter('max_speed', 1.0, 'limit of each component of the velocity, m/s', 0.01, 100.0),
     Parameter('command_timeout', 0.5, 'without a command for so long the robot stops, s', 0.01, 60),
     Parameter('compressed', False, 'publish image/compressed and goal_image/compressed (JPEG) too'),
 )
@@ -61,7 +62,7 @@ class SimRobotNode(Node):
         refuse_unknown(self, self._parameter_overrides, PARAMETERS)
         values = read(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._world = TwoRooms()
+        self._world = TwoRooms(max_speed=values['max_speed'])
         episode = make_episode(self._world, values['seed'])
         self._robot = SimulatedRobot(
             self._world, episode, time.monotonic(), values['command_timeout']

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 
 class TickMonitor:
-    """Compares ticks with a schedule whose phase is that of the earliest tick seen."""
+    """Compares ticks with the schedule of the timer that makes them.
 
-    def __init__(self, period_ns: int) -> None:
-        """Expect one tick each `period_ns` on a steady clock."""
+    Attributes:
+        missed: ticks that came later than half a period, or not at all.
+    """
+
+    def __init__(self, period_ns: int, start_ns: int) -> None:
+        """Expect one tick each `period_ns`, the first one a period after `start_ns`."""
         self._period_ns = period_ns
-        self._anchor_ns: int | None = None
-        self._previous = -1
+        self._start_ns = start_ns
+        self._previous = 0
         self.missed = 0
 
-    def tick(self, steady_ns: int) -> float:
-        """Count a tick at `steady_ns`.
+    def tick(self, now_ns: int) -> float:
+        """Count a tick at `now_ns`, on the clock of the schedule.
 
         Returns:
-            Its lateness in seconds; `missed` counts the ticks that came later than half a period
-            or not at all.
+            Its lateness in seconds, less than a period: it belongs to the newest tick due.
         """
-        if self._anchor_ns is None:
-            self._anchor_ns, self._previous = steady_ns, 0
-            return 0.0
-        elapsed = steady_ns - self._anchor_ns
-        number = (2 * elapsed + self._period_ns) // (2 * self._period_ns)
-        late_ns = elapsed - number * self._period_ns
-        if late_ns < 0 and number > self._previous:
-            self._anchor_ns += late_ns
-            late_ns = 0
-        self.missed += max(0, number - self._previous - 1)
-        self._previous = max(number, self._previous)
-        return abs(late_ns) / 1e9
+        number, late_ns = divmod(now_ns - self._start_ns, self._period_ns)
+        if number < self._previous:  # time has jumped back: the schedule starts anew
+            self._previous = number
+        self.missed += max(0, number - self._previous - 1) + (2 * late_ns > self._period_ns)
+        self._previous = number
+        return late_ns / 1e9

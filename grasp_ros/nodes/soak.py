@@ -1,0 +1,218 @@
+"""The command `soak`: simulated robot and planner for a long time, goal after goal, and watched.
+
+Real processes over DDS, on two cores. The model that comes along is for 10 Hz; at 20 Hz it drives
+a robot twice as fast: same weights, steps of half the time, twice the velocities in manifest and
+simulated robot, so that the motion per step is what the model has learned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from geometry_msgs.msg import TwistStamped
+from rclpy.signals import SignalHandlerOptions
+
+from grasp_ros.benchmark.judge import EpisodeJudge, Rules
+from grasp_ros.benchmark.soak import Conditions, Samples, save_plot, soak_report, summary
+from grasp_ros.models.checkpoint import find_model, read_manifest
+from grasp_ros.models.faster import write_faster
+from grasp_ros.msg import PlanStatus
+from grasp_ros.nodes.demo_client import DemoClient, DemoError
+from grasp_ros.nodes.processes import Child, ChildDiedError
+from grasp_ros.nodes.qos import command_qos
+from grasp_ros.nodes.watch import Interrupted, Watch
+
+MODEL = 'two_room'
+CORES = 2
+FIRST_SEED = 1000
+MEMORY_PERIOD_S = 1.0
+WARM_UP_SHARE, LONGEST_WARM_UP_S = 0.2, 180.0
+TOLERANCE = 1e-6
+HORIZON = 50
+
+
+class SoakClient(DemoClient):
+    """Notes every command, every status and the planner's memory, while episodes go on."""
+
+    def __init__(self, watch: Watch, samples: Samples, rate: float, limit: float) -> None:
+        """Subscribe; `limit` is the largest velocity allowed, m/s."""
+        super().__init__(self._look, imagined=False)
+        self._watch, self._samples, self._limit = watch, samples, limit
+        self._period_s = 1.0 / rate
+        self._arrived_ns: int | None = None
+        self._start_s = time.monotonic()
+        self._looked_s = -MEMORY_PERIOD_S
+        self._node.create_subscription(TwistStamped, 'command', self._on_command, command_qos())
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start, which `begin` sets."""
+        return time.monotonic() - self._start_s
+
+    def begin(self) -> None:
+        """Time counts from now on; what was seen before is forgotten."""
+        self._start_s = time.monotonic()
+        self._looked_s = -MEMORY_PERIOD_S
+        for seen in (self._samples.memory, self._samples.ticks, self._samples.arrivals):
+            seen.clear()
+
+    def _look(self) -> None:
+        """Called again and again while waiting: sample the memory of the planner."""
+        self._watch.check()
+        if self.elapsed_s - self._looked_s < MEMORY_PERIOD_S:
+            return
+        self._looked_s = self.elapsed_s
+        self._samples.memory.append((self.elapsed_s, resident_bytes(self._watch.children[-1].pid)))
+
+    def _on_status(self, message: PlanStatus) -> None:
+        super()._on_status(message)
+        self._samples.ticks.append((self.elapsed_s, message.jitter, message.missed))
+
+    def _on_command(self, message: TwistStamped, information: dict[str, Any]) -> None:
+        # When DDS took it: what this process does meanwhile is not the planner's jitter.
+        arrived_ns, previous_ns = information['received_timestamp'], self._arrived_ns
+        self._arrived_ns = arrived_ns
+        if previous_ns is not None:
+            off_s = abs((arrived_ns - previous_ns) / 1e9 - self._period_s)
+            self._samples.arrivals.append((self.elapsed_s, off_s))
+        linear = message.twist.linear
+        velocity = np.array([linear.x, linear.y])
+        if not (np.abs(velocity) <= self._limit * (1 + TOLERANCE)).all():
+            self._samples.bad_commands.append(f'{self.elapsed_s:.2f} s: {velocity.tolist()}')
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process (Linux)."""
+    pages = Path(f'/proc/{pid}/statm').read_text().split()[1]
+    return int(pages) * os.sysconf('SC_PAGE_SIZE')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the soak.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+
+    Returns:
+        The exit status: 0 where it held, 1 where not, 130 after Ctrl-C.
+    """
+    options = _parse(arguments)
+    watch = Watch()
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    options.output.mkdir(parents=True, exist_ok=True)
+    samples = Samples()
+    conditions = Conditions(
+        duration_s=options.duration,
+        warm_up_s=min(WARM_UP_SHARE * options.duration, LONGEST_WARM_UP_S),
+        control_rate=options.rate,
+        short=options.short,
+        cores=_use_few_cores(),
+    )
+    status = 0
+    try:
+        _perform(options, samples, watch)
+    except Interrupted:
+        status = 128 + (watch.signal or 0)
+    except (DemoError, ChildDiedError) as error:
+        samples.crash = str(error)
+    report = soak_report(samples, conditions)
+    (options.output / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
+    save_plot(options.output / 'soak.png', samples, conditions)
+    print(f'{summary(report)}\nWrote {options.output}/report.json and soak.png')
+    return status or int(not report['holds'])
+
+
+def _perform(options: argparse.Namespace, samples: Samples, watch: Watch) -> None:
+    """Start everything, drive until the time is over, end everything."""
+    factor = options.rate / read_manifest(find_model(MODEL)).control_rate
+    with ExitStack() as stack:
+        model = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_faster(find_model(MODEL), model, options.rate)
+        period_s = 1.0 / options.rate
+        robot = {'max_speed': factor, 'image_rate': options.rate, 'seed': FIRST_SEED}
+        planner = {
+            'model': model,
+            'control_rate': options.rate,
+            'planning_delay': period_s,
+            'planner.horizon': HORIZON,
+            'planner.deadline': 0.8 * period_s,
+        }
+        for name, values in (('sim_robot', robot), ('planner', planner)):
+            given = [part for key in values for part in ('-p', f'{key}:={values[key]}')]
+            log = options.output / f'{name}.log'
+            child = Child(name, f'grasp_ros.nodes.{name}', ['--ros-args', *given], log)
+            stack.callback(child.stop)
+            watch.children.append(child)
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        stack.callback(rclpy.try_shutdown)
+        client = SoakClient(watch, samples, options.rate, factor)
+        stack.callback(client.close)
+        client.wait_for_nodes()
+        if not (client.configure() and client.activate()):
+            raise DemoError(f'the planner cannot be started\n{watch.children[-1].log_tail()}')
+        client.wait(lambda: client.status, 10.0, 'no status came from the planner')
+        client.begin()
+        _drive(client, samples, options.duration)
+        samples.solve_times_s = client.timing.solve_times_s
+
+
+def _drive(client: SoakClient, samples: Samples, duration_s: float) -> None:
+    """Episode after episode until the time is over."""
+    rules = Rules.for_horizon(HORIZON)
+    for seed in count(FIRST_SEED):
+        start = client.start_episode(seed)
+        judge = EpisodeJudge(seed, start.through_door, start.goal_px, rules)
+        samples.episodes += 1
+        while not judge.ended:
+            judge.update(client.next_tick().position_px)
+            if client.elapsed_s > duration_s:
+                return
+        samples.reached += judge.reached
+
+
+def _use_few_cores() -> int:
+    """Bind this process, and with it its children, to two cores; how many there are."""
+    with contextlib.suppress(AttributeError):  # other systems than Linux
+        cores = sorted(os.sched_getaffinity(0))[:CORES]
+        os.sched_setaffinity(0, cores)
+        return len(cores)
+    return os.cpu_count() or 1
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='soak', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--duration', type=float, default=1800.0, metavar='S', help='seconds, default 1800'
+    )
+    parser.add_argument('--rate', type=float, default=20.0, metavar='HZ', help='default 20')
+    parser.add_argument(
+        '--short',
+        action='store_true',
+        help='judge crashes, commands and memory, but not time: for busy machines',
+    )
+    parser.add_argument('--output', type=Path, default=Path('out/soak'), help='default out/soak')
+    options = parser.parse_args(arguments)
+    if not options.duration >= 5:
+        parser.error(f'--duration {options.duration:g}: at least 5 s')
+    if not 1 <= options.rate <= 200:
+        parser.error(f'--rate {options.rate:g}: between 1 and 200 Hz')
+    return options
+
+
+if __name__ == '__main__':
+    sys.exit(main())
