@@ -39,7 +39,7 @@ from grasp_ros.nodes.messages import (
     stamp_ns,
 )
 from grasp_ros.nodes.phases import PhaseRecorder
-from grasp_ros.nodes.planning_thread import PlanningThread
+from grasp_ros.nodes.planning_thread import PlanningThread, leave
 from grasp_ros.nodes.reach_goal import ReachGoalServer
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.state_log import StateLog
@@ -407,7 +407,7 @@ def main(arguments: list[str] | None = None) -> int:
     # oneDNN compiles anew for each horizon and keeps 1024 results: hundreds of MB. With 64 a solve
     # takes as long, and memory settles at once.
     os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', str(PRIMITIVES_KEPT))
-    return spin('planner', arguments, PlannerNode, PlannerNode.end)
+    return leave(spin('planner', arguments, PlannerNode, PlannerNode.end))
 
 
 if __name__ == '__main__':

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 Result = TypeVar('Result')
+NAME = 'planning'
 
 
 class PlanningThread:
@@ -18,7 +21,7 @@ class PlanningThread:
         """Start the thread."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting = threading.Event()
-        self._thread = threading.Thread(target=self._run, name='planning', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         self._thread.start()
 
     def call(self, job: Callable[[], Result]) -> Future[Result]:
@@ -55,3 +58,15 @@ class PlanningThread:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+
+
+def leave(status: int) -> int:
+    """The exit status, or the end of the process where a planning thread still runs.
+
+    The interpreter would tear it down in the middle of PyTorch, which aborts the process.
+    """
+    if any(thread.name == NAME for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
