@@ -81,6 +81,7 @@ class BagQueue:
             return
         finally:
             self._opened.set()
+        item: Item | None = None
         try:
             with bag:
                 while (item := self._next()) is not None:
@@ -89,9 +90,10 @@ class BagQueue:
         except BagError as error:
             with self._condition:
                 self.error = error
-                for item in self._items:
-                    self.dropped[item.topic] += 1
+                self.dropped.update(lost.topic for lost in self._items)
                 self._items.clear()
+                if item is not None:
+                    self.dropped[item.topic] += 1
 
     def _next(self) -> Item | None:
         """The next message; None when the bag is to be closed."""
