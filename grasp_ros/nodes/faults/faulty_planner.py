@@ -25,6 +25,8 @@ RAISE, NAN, OVERRUN, HANG, OUT_OF_MEMORY, DEVICE_LOST = (
     'raise', 'nan', 'overrun', 'hang', 'out of memory', 'device lost',
 )  # fmt: skip
 OVERRUN_S = 1.5
+SHORTAGES = 3
+"""Solves that run out of memory before one succeeds."""
 NAP_S = 0.02
 
 
@@ -34,6 +36,7 @@ class FailingGrasp(GraspPlanner):
     def __init__(self, model: WorldModel, config: GraspConfig, orders: Orders) -> None:
         super().__init__(model, config)
         self._orders = orders
+        self._order, self._repeated = '', 0
 
     def plan(
         self,
@@ -45,6 +48,8 @@ class FailingGrasp(GraspPlanner):
     ) -> Plan:
         """As `GraspPlanner.plan`, or what was ordered."""
         order = self._orders.present()
+        self._repeated = self._repeated + 1 if order == self._order else 1
+        self._order = order
         if order and order != NAN:
             self._orders.obey()
             self._fail(order)
@@ -57,7 +62,7 @@ class FailingGrasp(GraspPlanner):
     def _fail(self, order: str) -> None:
         if order == RAISE:
             raise RuntimeError('raised on order')
-        if order == OUT_OF_MEMORY:
+        if order == OUT_OF_MEMORY and self._repeated <= SHORTAGES:
             raise torch.cuda.OutOfMemoryError('CUDA out of memory (simulated)')
         if order == DEVICE_LOST:
             raise RuntimeError('CUDA error: unspecified launch failure (simulated)')

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from grasp_ros.core.types import State
 from grasp_ros.nodes.parameters import PARAMETERS
@@ -15,9 +17,13 @@ TRANSPORT_S = 0.02
 
 CONSTANTS = {
     'camera period': 0.1,
+    'two camera periods': 0.2,
+    'another control period': PERIOD_S,  # timers of simulated time start anew at a jump
     'signal check': SPIN_S,
 }
 """Named timeouts that are no parameters, seconds."""
+_IMAGES = {'novel_images'}
+"""Parameters that count images; as timeouts, so many camera periods."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Fault:
         recovery: what ends it; without a restart of the process unless it says so.
         timeouts: parameters (seconds) and CONSTANTS that the reaction may take, beside a period.
         parameter: further parameter that decides, for people.
+        provoked_with: parameters that the harness changes, so that nobody waits long.
     """
 
     name: str
@@ -41,11 +48,13 @@ class Fault:
     recovery: str
     timeouts: tuple[str, ...] = ()
     parameter: str = ''
+    provoked_with: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def limit_s(self) -> float:
-        """Longest time from fault to reaction with default parameters, seconds."""
-        return PERIOD_S + sum(_SECONDS[name] for name in self.timeouts) + TRANSPORT_S
+        """Longest time from fault to reaction as the harness provokes it, seconds."""
+        seconds = {**_SECONDS, **self.provoked_with}
+        return PERIOD_S + sum(seconds[name] for name in self.timeouts) + TRANSPORT_S
 
     @property
     def reaction_text(self) -> str:
@@ -54,9 +63,9 @@ class Fault:
 
 
 _SECONDS = CONSTANTS | {
-    row.name: float(row.default)
+    row.name: row.default * (CONSTANTS['camera period'] if row.name in _IMAGES else 1.0)
     for row in (*PARAMETERS, *ROBOT_PARAMETERS)
-    if isinstance(row.default, float)
+    if isinstance(row.default, float) or (isinstance(row.default, int) and row.name in _IMAGES)
 }
 
 _STOP = 'stop'
@@ -77,6 +86,50 @@ _CAMERA = (
         _STOP,
         'stamps go on',
         ('image_timeout',),
+    ),
+    Fault(
+        'camera freezes by content',
+        'the same picture again and again although the model expects visible motion',
+        State.BAD_IMAGE,
+        _STOP,
+        'another picture',
+        ('frozen_timeout', 'two camera periods', 'planner.deadline'),
+        'frozen_tolerance',
+    ),
+    Fault(
+        'camera goes dark',
+        'mean of the picture',
+        State.BAD_IMAGE,
+        _STOP,
+        'a brighter picture',
+        ('camera period', 'planner.deadline'),
+        'min_brightness',
+    ),
+    Fault(
+        'camera is covered',
+        'standard deviation of the picture',
+        State.BAD_IMAGE,
+        _STOP,
+        'a picture with more contrast',
+        ('camera period', 'planner.deadline'),
+        'min_contrast',
+    ),
+    Fault(
+        'camera shows something unfamiliar',
+        'distance from the training data, calibrated on held-out pictures',
+        State.BAD_IMAGE,
+        'warning, then stop',
+        'a familiar picture',
+        ('novel_images', 'camera period', 'planner.deadline'),
+        'max_novelty',
+    ),
+    Fault(
+        'camera jumps back a little',
+        'stamp older than that of an earlier image, by less than image_timeout',
+        State.RUNNING,
+        'images refused until stamps go on; the last good plan is followed meanwhile',
+        'nothing to recover from',
+        parameter='image_timeout',
     ),
     Fault(
         'camera jumps back in time',
@@ -162,6 +215,15 @@ _GOAL = (
         _GOES_ON,
         'nothing to recover from',
     ),
+    Fault(
+        'goal cannot be reached',
+        'driven without coming nearer, beyond the noise of the goal distance',
+        State.STALLED,
+        'stop and hold',
+        'another goal, or ~/enable',
+        ('goal.give_up_time', 'two camera periods', 'planner.deadline'),
+        provoked_with={'goal.give_up_time': 2.0},
+    ),
 )
 _PLANNER = (
     Fault(
@@ -187,6 +249,20 @@ _PLANNER = (
         ('max_plan_age',),
         'planner.deadline',
     ),
+    Fault(
+        'GPU runs out of memory',
+        'exception caught',
+        State.PLANNER_ERROR,
+        'stop, free cached memory, try again with the next image; after 5 failures no more',
+        'the next good plan; after 5 failures activation',
+    ),
+    Fault(
+        'GPU is lost',
+        'exception caught',
+        State.PLANNER_ERROR,
+        'stop, try no more',
+        'clean up and configure',
+    ),
 )
 _TIME = (
     Fault(
@@ -196,6 +272,15 @@ _TIME = (
         _STOP,
         'images with the new time',
         ('image_timeout',),
+    ),
+    Fault(
+        'simulated clock jumps back',
+        'now is before the last tick, by more than image_timeout',
+        State.WAITING_IMAGE,
+        'stop, forget all earlier images',
+        'images with the new time',
+        ('another control period',),
+        'image_timeout',
     ),
 )
 _TOPICS = (
@@ -258,6 +343,11 @@ _PROCESSES = (
     ),
 )
 FAULTS: tuple[Fault, ...] = _CAMERA + _GOAL + _PLANNER + _TIME + _TOPICS + _PROCESSES
+
+
+def by_name(name: str) -> Fault:
+    """The row of that name."""
+    return next(fault for fault in FAULTS if fault.name == name)
 
 
 def markdown_table() -> str:

@@ -9,11 +9,21 @@ from sensor_msgs.msg import Image
 
 from grasp_ros.core.types import State
 from grasp_ros.nodes.faults.camera import FRAME, Picture, ScriptedCamera
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, commission, omission, tolerated
-from grasp_ros.nodes.faults.stage import Stage
+from grasp_ros.nodes.faults.scenario import (
+    Outcome,
+    Scenario,
+    commission,
+    drives_on,
+    heals,
+    omission,
+    spoiled,
+    tolerated,
+)
+from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
 from grasp_ros.nodes.messages import image_message, time_message
 
 SECOND = 10**9
+LITTLE = SECOND // 5
 
 
 def _stops(stage: Stage) -> Outcome:
@@ -30,6 +40,52 @@ def _freezes_by_stamp(stage: Stage) -> Outcome:
         camera.restamp = lambda _stamp: frozen
 
     return omission(stage, freeze, State.STALE_IMAGE)
+
+
+def _freezes_by_content(stage: Stage) -> Outcome:
+    def freeze(camera: ScriptedCamera) -> None:
+        frozen = camera.robot.picture()
+        camera.alter = lambda _picture: frozen
+
+    return omission(stage, freeze, State.BAD_IMAGE)
+
+
+def _goes_dark(stage: Stage) -> Outcome:
+    def darken(camera: ScriptedCamera) -> None:
+        camera.alter = np.zeros_like
+
+    return commission(stage, darken, State.BAD_IMAGE)
+
+
+def _is_covered(stage: Stage) -> Outcome:
+    def cover(camera: ScriptedCamera) -> None:
+        camera.alter = lambda picture: np.full_like(picture, 128)
+
+    return commission(stage, cover, State.BAD_IMAGE)
+
+
+def _shows_the_unfamiliar(stage: Stage) -> Outcome:
+    def invert(camera: ScriptedCamera) -> None:
+        camera.alter = lambda picture: np.asarray(255 - picture, dtype=np.uint8)
+
+    return commission(stage, invert, State.BAD_IMAGE)
+
+
+def _jumps_back_a_little(stage: Stage) -> Outcome:
+    """For two periods images are refused."""
+    stage.run()
+    camera = stage.camera
+
+    def jump(camera: ScriptedCamera) -> None:
+        camera.restamp = lambda stamp: stamp - LITTLE
+
+    fault_s = spoiled(stage, jump)
+    newest = camera.sent[-1][1] + LITTLE
+    reaction_s = drives_on(stage, fault_s)
+    stage.wait(
+        lambda: stage.observer.planned_from_since(newest), PATIENCE_S, 'images stay refused'
+    )
+    return Outcome(reaction_s, heals(stage))
 
 
 def _jumps_back(stage: Stage) -> Outcome:
@@ -102,6 +158,11 @@ def _sends_truncated(stage: Stage) -> Outcome:
 SCENARIOS: dict[str, Scenario] = {
     'camera stops': _stops,
     'camera freezes by stamp': _freezes_by_stamp,
+    'camera freezes by content': _freezes_by_content,
+    'camera goes dark': _goes_dark,
+    'camera is covered': _is_covered,
+    'camera shows something unfamiliar': _shows_the_unfamiliar,
+    'camera jumps back a little': _jumps_back_a_little,
     'camera jumps back in time': _jumps_back,
     'camera is ahead of now': _is_ahead,
     'camera is late': _is_late,

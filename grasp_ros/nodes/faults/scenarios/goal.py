@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 from grasp_ros.core.types import State
 from grasp_ros.nodes.faults.observer import speed
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, drives_on
+from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, drives_on, stopped
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
+from grasp_ros.nodes.faults.table import by_name
 
 CLEARLY = 5.0
 """Change of the goal distance that tells a new goal from progress, model steps."""
+GIVE_UP_S = by_name('goal cannot be reached').provoked_with['goal.give_up_time']
+SHAKE_M = 0.03
 
 
 def _is_missing(stage: Stage) -> Outcome:
@@ -62,8 +67,23 @@ def _is_republished(stage: Stage) -> Outcome:
     return Outcome(drives_on(stage, fault_s), drives_again(stage))
 
 
+def _cannot_be_reached(stage: Stage) -> Outcome:
+    """The robot is held where it is, but shakes: its camera is not frozen."""
+    stage.run({'goal.give_up_time': GIVE_UP_S})
+    camera = stage.camera
+    held = camera.robot.position
+    shakes = itertools.cycle((held, held + SHAKE_M))
+    fault_s = stage.after_a_picture()
+    camera.alter = lambda _picture: camera.render(next(shakes))
+    reaction_s = stopped(stage, fault_s, State.STALLED)
+    camera.heal()
+    camera.goal(camera.render(camera.robot.episode.start))
+    return Outcome(reaction_s, drives_again(stage))
+
+
 SCENARIOS: dict[str, Scenario] = {
     'goal is missing': _is_missing,
     'goal is replaced in mid-run': _is_replaced,
     'goal is republished unchanged': _is_republished,
+    'goal cannot be reached': _cannot_be_reached,
 }

@@ -9,12 +9,13 @@ from grasp_ros.nodes.faults import faulty_planner
 from grasp_ros.nodes.faults.scenario import (
     BRIEFLY_S,
     HOLD_S,
+    WATCHED_S,
     Outcome,
     Scenario,
     drives_again,
     stopped,
 )
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
+from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
 
 
 def ordered(stage: Stage, order: str) -> float:
@@ -34,10 +35,28 @@ def _fails(stage: Stage, order: str, state: State, hold_s: float = HOLD_S) -> Ou
     return Outcome(reaction_s, drives_again(stage))
 
 
+def _loses_its_device(stage: Stage) -> Outcome:
+    fault_s = ordered(stage, faulty_planner.DEVICE_LOST)
+    reaction_s = stopped(stage, fault_s, State.PLANNER_ERROR)
+    stage.orders.withdraw()
+    if drives_again(stage, WATCHED_S):
+        raise StageError('the planner went on with a lost device')
+    stage.forget_configuration()
+    stage.run()
+    return Outcome(reaction_s, True)
+
+
 SCENARIOS: dict[str, Scenario] = {
     'planner raises': partial(_fails, order=faulty_planner.RAISE, state=State.PLANNER_ERROR),
     'planner returns NaN': partial(_fails, order=faulty_planner.NAN, state=State.BAD_PLAN),
     'planner overruns': partial(
         _fails, order=faulty_planner.OVERRUN, state=State.PLAN_EXPIRED, hold_s=BRIEFLY_S
     ),
+    'GPU runs out of memory': partial(
+        _fails,
+        order=faulty_planner.OUT_OF_MEMORY,
+        state=State.PLANNER_ERROR,
+        hold_s=BRIEFLY_S,
+    ),
+    'GPU is lost': _loses_its_device,
 }

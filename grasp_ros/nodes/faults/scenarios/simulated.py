@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from rclpy.clock import Clock as RosClock
 from rclpy.clock import ClockType
@@ -60,14 +61,14 @@ def _run(stage: Stage, clock: SimulatedClock) -> None:
     stage.spin(0.3)
 
 
-def _jumps_ahead(stage: Stage) -> Outcome:
+def _jumps(stage: Stage, seconds: int, state: State) -> Outcome:
     clock = SimulatedClock(stage.node)
     try:
         _run(stage, clock)
         stage.camera.sending = False
         fault_s = stage.now_s
-        clock.now_ns += 100 * 10**9
-        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
+        clock.now_ns += seconds * 10**9
+        reaction_s = stopped(stage, fault_s, state)
         stage.camera.sending = True
         return Outcome(reaction_s, drives_again(stage, PATIENCE_S))
     finally:
@@ -75,5 +76,6 @@ def _jumps_ahead(stage: Stage) -> Outcome:
 
 
 SCENARIOS: dict[str, Scenario] = {
-    'simulated clock jumps ahead': _jumps_ahead,
+    'simulated clock jumps ahead': partial(_jumps, seconds=100, state=State.STALE_IMAGE),
+    'simulated clock jumps back': partial(_jumps, seconds=-100, state=State.WAITING_IMAGE),
 }
