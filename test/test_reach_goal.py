@@ -2,6 +2,7 @@
 
 import signal
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ from grasp_ros.nodes.messages import image_message, time_message
 pytestmark = pytest.mark.ros
 
 ROBOT = 'grasp_ros.nodes.sim_robot'
+COMMAND = 'grasp_ros.nodes.goal'
 LIGHT = {
     'planner.deadline': 0.0,
     'grasp.iterations': 2,
@@ -222,6 +224,35 @@ def test_a_refused_goal_leaves_the_present_one_alone(bench, client):
     assert not future.done()
     handle.cancel_goal_async()
     client.result(future)
+
+
+def test_the_command_waits_for_the_outcome_and_ctrl_c_cancels(bench, client, tmp_path):
+    cv2.imwrite(str(tmp_path / 'goal.png'), GOAL[..., ::-1])
+    arguments = ['--file', str(tmp_path / 'goal.png'), '--wait', '--timeout', '30']
+
+    def ends(child):
+        bench.until(lambda: child.popen.poll() is not None, 60.0)
+        assert 'Traceback' not in child.output
+        return child.wait()
+
+    bench.camera.show()
+    with process(COMMAND, *arguments, '--limit', '1.5') as child:
+        assert ends(child) == 4
+        assert 'goal distance' in child.output and 'timed out after' in child.output
+    with process(COMMAND, *arguments, '--tolerance', '1000') as child:
+        assert ends(child) == 0
+        assert 'reached after' in child.output
+    with process(COMMAND, *arguments) as child:
+        bench.until_running()
+        bench.until(lambda: 'goal distance' in child.output)
+        child.popen.send_signal(signal.SIGINT)
+        assert ends(child) == 130
+        assert 'cancelled after' in child.output
+    stands(bench, PlanStatus.WAITING_GOAL)
+    assert bench.deactivate()
+    with process(COMMAND, *arguments) as child:
+        assert ends(child) == 1
+        assert 'refused' in child.output
 
 
 def test_a_stalled_goal_ends_and_the_same_goal_starts_again(bench, client):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import cv2
@@ -25,45 +22,27 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.images import ImageError, decode_compressed
+from grasp_ros.nodes.goal_action import ActionError, goal_message, reach
 from grasp_ros.nodes.messages import compressed_message, image_decoder, image_message
 from grasp_ros.nodes.qos import DURABILITIES, goal_image_qos, image_qos
+from grasp_ros.nodes.waiting import SLICE_S, Interruption, spin_until
 
 INTERRUPTED = 130
 DESCRIPTION = """\
 Show the planner where to go: publish a picture as its goal image. Waits until a node
-subscribes, publishes once, and ends when the picture has arrived.
+subscribes, publishes once, and ends when the picture has arrived. With --wait the picture goes
+through the planner's action instead, progress is shown, and Ctrl-C stops the robot.
 """
 EPILOG = """\
 examples:
   goal --file kitchen.png
+  goal --file kitchen.png --wait --limit 60
   goal --capture --save kitchen.png
   goal --capture --ros-args -r image:=/camera/image_raw -r goal_image:=/robot/goal_image
 
-exit status: 0 published, 1 not published, 2 wrong arguments
+exit status: 0 published, 1 not published, 2 wrong arguments; with --wait 0 reached, 1 not accepted,
+3 stalled, 4 timed out, 5 cancelled, 6 aborted
 """
-SLICE_S = 0.05
-"""Longest wait in one go, in seconds: Ctrl-C is noticed after it."""
-
-
-class Interruption:
-    """SIGINT as a flag: an exception raised in the middle of rclpy may be swallowed there."""
-
-    def __init__(self) -> None:
-        """Take over the signal."""
-        self._seen = False
-        self._before = signal.signal(signal.SIGINT, self._remember)
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        self._seen = True
-
-    def check(self) -> None:
-        """Raise KeyboardInterrupt once the signal has come."""
-        if self._seen:
-            raise KeyboardInterrupt
-
-    def release(self) -> None:
-        """Give the signal back."""
-        signal.signal(signal.SIGINT, self._before)
 
 
 class GoalError(Exception):
@@ -84,8 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(given)
     interruption = Interruption()
     try:
-        _run(options, given, interruption)
-    except (GoalError, InvalidTopicNameException) as error:
+        return _run(options, given, interruption)
+    except (GoalError, ActionError, InvalidTopicNameException) as error:
         print(f'goal: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -93,13 +72,12 @@ def main(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     finally:
         interruption.release()
-    return 0
 
 
 def _run(
     options: argparse.Namespace, arguments: list[str], interruption: Interruption
-) -> None:
-    """Do what the options say, within one ROS context."""
+) -> int:
+    """Do what the options say, within one ROS context; return the exit status."""
     picture = read_picture(options.file) if options.file is not None else None
     if options.save is not None:
         _check_writable(options.save)
@@ -109,6 +87,8 @@ def _run(
         node = Node('goal', context=context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
+        if options.wait:
+            return _reach(node, executor, picture, options, interruption)
         publisher = node.create_publisher(
             _message_type(options.compressed), options.topic, goal_image_qos(options.durability)
         )
@@ -118,8 +98,24 @@ def _run(
         subscribers = _publish(publisher, message, options.timeout, interruption)
         origin = options.file if picture is not None else 'the camera picture'
         print(f'Published {origin} on {publisher.topic_name} to {subscribers} subscriber(s).')
+        return 0
     finally:
         rclpy.shutdown(context=context)
+
+
+def _reach(
+    node: Node,
+    executor: SingleThreadedExecutor,
+    picture: NDArray[np.uint8] | None,
+    options: argparse.Namespace,
+    interruption: Interruption,
+) -> int:
+    """Send the goal through the action and wait; return the exit status."""
+    if picture is None:
+        picture = image_decoder(_capture(node, executor, options, interruption))()
+    image = image_message(picture, node.get_clock().now().to_msg(), '')
+    goal = goal_message(image, options.tolerance, options.limit)
+    return reach(node, executor, goal, options.action, options.timeout, interruption)
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
@@ -174,7 +170,7 @@ def _capture(
         _message_type(options.compressed), options.image_topic, received.append, image_qos()
     )
     topic = subscription.topic_name
-    if not _spin_until(executor, lambda: bool(received), options.timeout, interruption):
+    if not spin_until(executor, lambda: bool(received), options.timeout, interruption):
         raise GoalError(
             f'no picture on {topic} within {options.timeout:g} s. '
             + _explain(node.get_publishers_info_by_topic(topic), 'publishes', subscription.msg_type)
@@ -205,7 +201,7 @@ def _await_subscriber(
     interruption: Interruption,
 ) -> None:
     topic = publisher.topic_name
-    matched = _spin_until(
+    matched = spin_until(
         executor, lambda: publisher.get_subscription_count() > 0, timeout_s, interruption
     )
     if not matched:
@@ -255,22 +251,6 @@ def _explain(endpoints: list[Any], verb: str, message_type: Any) -> str:
     )
 
 
-def _spin_until(
-    executor: SingleThreadedExecutor,
-    done: Callable[[], bool],
-    timeout_s: float,
-    interruption: Interruption,
-) -> bool:
-    """Spin until `done()`; False if that takes longer than `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        interruption.check()
-        if time.monotonic() > deadline:
-            return False
-        executor.spin_once(timeout_sec=SLICE_S)
-    return True
-
-
 def _message_type(compressed: bool) -> Any:
     return CompressedImage if compressed else Image
 
@@ -284,6 +264,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(own)
     if options.save is not None and not options.capture:
         parser.error('--save goes with --capture')
+    if (options.tolerance or options.limit) and not options.wait:
+        parser.error('--tolerance and --limit go with --wait')
     return options
 
 
@@ -291,6 +273,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0.0 < value < float('inf'):
         raise argparse.ArgumentTypeError('must be a positive number of seconds')
+    return value
+
+
+def _amount(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float('inf'):
+        raise argparse.ArgumentTypeError('must be a number, 0 or more')
     return value
 
 
@@ -341,6 +330,31 @@ def _parser() -> argparse.ArgumentParser:
         default='volatile',
         help="must be transient_local where the planner's goal_image.durability is "
         '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--wait',
+        action='store_true',
+        help='send the goal through the action, show progress, end with its outcome',
+    )
+    parser.add_argument(
+        '--action',
+        default='planner/reach_goal',
+        metavar='NAME',
+        help='with --wait: the action (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tolerance',
+        type=_amount,
+        default=0.0,
+        metavar='D',
+        help="with --wait: goal distance that counts as reached (default: the planner's)",
+    )
+    parser.add_argument(
+        '--limit',
+        type=_amount,
+        default=0.0,
+        metavar='S',
+        help='with --wait: seconds in which the goal must be reached (default: no limit)',
     )
     return parser
 
