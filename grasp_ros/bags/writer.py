@@ -22,7 +22,8 @@ Storage = Literal['mcap', 'sqlite3']
 RESERVE_BYTES = 4 << 20
 """Kept on the disk for the end of the bag: a chunk of messages and the index."""
 
-COMMIT_EVERY = 200
+COMMIT_BYTES = 1 << 20
+"""What a full disk may cost a bag of sqlite3, which loses the transaction that fails."""
 
 
 class BagWriter:
@@ -92,8 +93,8 @@ class BagWriter:
         position = self._position()
         try:
             self._writer.write(self._connection(topic, type_name), time_ns, data)
-            self._pending += 1
-            if self._pending >= COMMIT_EVERY:
+            self._pending += len(data)
+            if self._pending >= COMMIT_BYTES:
                 self._commit()
         except (OSError, sqlite3.Error) as error:
             self._rescue(position)
@@ -159,7 +160,17 @@ class BagWriter:
         with suppress(Exception):
             self._reserve.unlink(missing_ok=True)
             self._rewind(position)
+            self._recount()
             self._writer.close()
+
+    def _recount(self) -> None:
+        """Have the metadata say what sqlite3 has kept."""
+        storage = self._writer.storage
+        if isinstance(storage, Sqlite3Writer):
+            kept = dict(
+                storage.conn.execute('SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id')
+            )
+            self._writer.counts = {key: kept.get(key, 0) for key in self._writer.counts}
 
 
 def _reason(error: Exception) -> str:

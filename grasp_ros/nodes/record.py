@@ -161,7 +161,8 @@ def _conclude(path: Path, queue: BagQueue, missing: tuple[str, ...]) -> int:
         print(f'record: nobody published {", ".join(missing)}', file=sys.stderr)
     if queue.dropped:
         counts = ', '.join(f'{topic} {count}' for topic, count in sorted(queue.dropped.items()))
-        print(f'record: the disk was too slow; dropped: {counts}', file=sys.stderr)
+        reason = 'the disk was too slow' if queue.error is None else 'the bag ended early'
+        print(f'record: {reason}; lost: {counts}', file=sys.stderr)
     if queue.error is not None:
         print(f'record: {queue.error}', file=sys.stderr)
     return FAILED if queue.error is not None or not queue.written else 0
