@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
@@ -12,6 +13,10 @@ from torch.nn import functional
 ONEDNN_MULTIPLICATIONS = 2**20
 """From so many on PyTorch's oneDNN kernel is the faster one for float32 (twice as fast on an AMD
 processor with AVX-512, where the BLAS library of PyTorch keeps to AVX2)."""
+
+ONEDNN_KERNELS_KEPT = 64
+"""oneDNN compiles a kernel for each number of rows, so for each horizon, and would keep 1024: some
+hundred MB. With 64 a solve takes as long."""
 
 
 def records_gradients() -> bool:
@@ -83,4 +88,6 @@ def _onednn_works() -> bool:
         return False
 
 
+# Read by oneDNN when it is first used.
+os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', str(ONEDNN_KERNELS_KEPT))
 _ONEDNN = _onednn_works()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 import threading
 import time
@@ -52,7 +51,6 @@ from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS
 SWITCH_INTERVAL_S = 0.0001
-PRIMITIVES_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -404,9 +402,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the stop is published before it ends."""
     # A busy planning thread must hand the interpreter over to the command timer at once.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    # oneDNN compiles anew for each horizon and keeps 1024 results: hundreds of MB. With 64 a solve
-    # takes as long, and memory settles at once.
-    os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', str(PRIMITIVES_KEPT))
     return leave(spin('planner', arguments, PlannerNode, PlannerNode.end))
 
 
