@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.control import build_controller
+from grasp_ros.control import build_controller, policy_for
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.image_guard import GuardConfig
@@ -64,7 +64,24 @@ def assemble(
     model, manifest = load_model(find_model(values['model']), device, dtype)
     _check_rate(values['control_rate'], manifest)
     planner = build_planner(values, model)
-    config = ControllerConfig(
+    limits = build_limits(values, manifest.action_space)
+    controller = build_controller(
+        model, manifest, planner, limits, controller_config(values), values['goal_tolerance'], timer
+    )
+    return Assembly(controller, model, manifest, planner, controller.prepare())
+
+
+def reconfigure(parts: Assembly, values: dict[str, Any]) -> None:
+    """Have the controller follow changed values of the parameters that may change."""
+    config = controller_config(values)
+    parts.controller.reconfigure(
+        policy_for(parts.manifest, parts.planner.distance, config, values['goal_tolerance'])
+    )
+
+
+def controller_config(values: dict[str, Any]) -> ControllerConfig:
+    """The policy that the parameters ask for, without what the manifest says."""
+    return ControllerConfig(
         horizon=values['planner.horizon'],
         horizon_mode=values['planner.horizon_mode'],
         horizon_floor=values['planner.horizon_floor'],
@@ -81,11 +98,6 @@ def assemble(
         seed=values['seed'],
         guard=guard_config(values),
     )
-    limits = build_limits(values, manifest.action_space)
-    controller = build_controller(
-        model, manifest, planner, limits, config, values['goal_tolerance'], timer
-    )
-    return Assembly(controller, model, manifest, planner, controller.prepare())
 
 
 def guard_config(values: dict[str, Any]) -> GuardConfig:

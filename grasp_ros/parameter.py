@@ -30,6 +30,7 @@ class Parameter:
         high: largest value, inclusive.
         choices: the strings allowed; empty for any.
         element: type of a list's elements.
+        live: whether it may be changed while the node is active.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     element: type = float
+    live: bool = False
 
     @property
     def type_name(self) -> str:

@@ -37,9 +37,9 @@ PARAMETERS: tuple[Parameter, ...] = (
         0.1, 1000,
     ),
     Parameter('image_timeout', 0.5, 'age at which an image is stale and the robot stops, s',
-              0.01, 60),
+              0.01, 60, live=True),
     Parameter('max_plan_age', 1.0, 'age of the image behind a plan at which it expires, s',
-              0.01, 60),
+              0.01, 60, live=True),
     Parameter('planning_delay', 0.08,
               'from the start of planning to the first new action, s; where it is estimated, only '
               'until it was measured', 0, 10),
@@ -48,28 +48,32 @@ PARAMETERS: tuple[Parameter, ...] = (
               'after planning_delay (constant: reproducible)', choices=('estimated', 'constant')),
     Parameter('max_plan_defect', 0.0,
               'plans with a larger dynamics residual are refused, latent units; 0 for no bound',
-              0, 1e9),
+              0, 1e9, live=True),
     Parameter('goal_tolerance', 1.0,
-              'the goal counts as reached within so many model steps of motion; 0 never', 0, 100),
+              'the goal counts as reached within so many model steps of motion; 0 never', 0, 100,
+              live=True),
     Parameter('goal.give_up_time', 20.0,
               'driven so long without coming nearer to the goal, the robot stops, s; 0 never',
-              0, 3600),
+              0, 3600, live=True),
     Parameter('goal.hold_time', 0.5,
               'a goal of the action is reached once the robot has held it so long, s', 0, 60),
     Parameter('frozen_timeout', 1.0,
               'pictures that do not change in so long a time of commanded, visible motion stop the '
-              'robot, s; 0 never', 0, 60),
+              'robot, s; 0 never', 0, 60, live=True),
     Parameter('frozen_tolerance', 2.0,
               'pictures that differ nowhere by more are the same, levels of 255; below the noise '
-              'of a live camera', 0, 255),
-    Parameter('min_brightness', 3.0, 'darker pictures stop the robot: mean, levels of 255', 0, 255),
+              'of a live camera', 0, 255, live=True),
+    Parameter('min_brightness', 3.0, 'darker pictures stop the robot: mean, levels of 255', 0, 255,
+              live=True),
     Parameter('min_contrast', 3.0,
-              'pictures with less stop the robot: standard deviation, levels of 255', 0, 255),
+              'pictures with less stop the robot: standard deviation, levels of 255', 0, 255,
+              live=True),
     Parameter('max_novelty', 2.0,
               'pictures more unlike the training data stop the robot; 1 is what 1 of 1000 familiar '
-              'ones exceeds, and warns; 0 to measure nothing', 0, 1e6),
-    Parameter('novel_images', 3, 'so many of them in a row', 1, 1000),
-    Parameter('dry_run', False, 'plan and report, but command nothing'),
+              'ones exceeds, and warns; 0 to measure nothing', 0, 1e6, live=True),
+    Parameter('novel_images', 3, 'so many of them in a row', 1, 1000, live=True),
+    Parameter('dry_run', False, 'plan and report, but command nothing; while active '
+              'only switched on', live=True),
     Parameter('image.compressed', False, 'camera sends sensor_msgs/CompressedImage'),
     Parameter('goal_image.compressed', False, 'goal comes as sensor_msgs/CompressedImage'),
     Parameter('goal_image.durability', 'volatile', 'of the goal subscription',
@@ -86,6 +90,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('command.high', [], "tighter upper limits, the action's units; empty: the model's"),
     Parameter('command.max_rate', [],
               'largest change of each component per second, its unit/s; empty: unlimited', 0),
+    Parameter('command.conflict', 'stop',
+              'what a second publisher on the topic does: stop the robot, or only warn',
+              choices=('stop', 'warn'), live=True),
     Parameter('command.max_acceleration', [],
               'largest change of that rate per second, unit/s^2; empty: unlimited', 0),
     Parameter('command.stop_decay', 0.0,
@@ -97,9 +104,11 @@ PARAMETERS: tuple[Parameter, ...] = (
               choices=('fixed', 'shrinking')),
     Parameter('planner.horizon_floor', 8, 'smallest shrunken horizon, model steps', 1, 10000),
     Parameter('planner.stall_time', 2.0, 'without progress, a shrunken horizon is renewed, s',
-              0.1, 600),
+              0.1, 600, live=True),
     Parameter('planner.deadline', 0.08, 'a solve returns its best plan so far after, s; 0: none',
-              0, 600),
+              0, 600, live=True),
+    Parameter('planner.hang_timeout', 2.0,
+              'a solve that takes longer stops the robot, s; 0 never', 0, 600, live=True),
     *planner_parameters('grasp'),
 )
 
@@ -110,12 +119,15 @@ RIVAL_PARAMETERS: tuple[Parameter, ...] = tuple(
 
 def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:
     """The table for the README."""
-    lines = ['| parameter | type | default | allowed | meaning |', '|---|---|---|---|---|']
+    lines = [
+        '| parameter | type | default | allowed | while active | meaning |',
+        '|---|---|---|---|---|---|',
+    ]
     for row in table:
         default = row.default
         shown = str(default).lower() if isinstance(default, bool) else str(default)
         lines.append(
             f'| `{row.name}` | {row.type_name} | `{shown}` | {row.range_text} '
-            f'| {row.description} |'
+            f'| {"yes" if row.live else ""} | {row.description} |'
         )
     return '\n'.join(lines)

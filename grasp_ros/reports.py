@@ -33,6 +33,9 @@ class Statistics:
         jitter_s: of this tick.
         planning_delay_s: from the start of planning to a plan's first action.
         plans_dropped: made for an old goal or before a stop.
+        images_refused: since activation.
+        solves_late: since activation.
+        novelty: of the newest picture; NaN where it is not measured.
     """
 
     image_age_s: float
@@ -43,6 +46,9 @@ class Statistics:
     jitter_s: float
     planning_delay_s: float
     plans_dropped: int
+    images_refused: int = 0
+    solves_late: int = 0
+    novelty: float = UNKNOWN
 
 
 def status_fields(
@@ -64,7 +70,7 @@ def status_fields(
         'goal_distance_unit': planner.distance.unit,
         'image_age': statistics.image_age_s,
         'plan_age': statistics.plan_age_s,
-        'novelty': UNKNOWN,
+        'novelty': statistics.novelty,
         'prediction_error': UNKNOWN,
         'planning_delay': statistics.planning_delay_s,
         'solve_time': plan.solve_time_s if plan else UNKNOWN,
@@ -82,6 +88,8 @@ def status_fields(
         'clamped_rate': statistics.clamps.rate,
         'clamped_acceleration': statistics.clamps.acceleration,
         'plans_dropped': statistics.plans_dropped,
+        'images_refused': statistics.images_refused,
+        'solves_late': statistics.solves_late,
         'jitter': statistics.jitter_s,
         'dry_run': bool(values['dry_run']),
         'planner': str(values['planner.name']),

@@ -223,10 +223,36 @@ def test_enable_is_refused_while_inactive(bench):
     assert answer.message == 'the node is not active'
 
 
-def test_parameters_cannot_be_set_while_configured(bench):
-    (result,) = bench.set({'image_timeout': 2.0})
+def test_dangerous_parameters_cannot_be_set_while_configured(bench):
+    (result,) = bench.set({'planner.horizon': 9})
     assert not result.successful
-    assert 'image_timeout' in result.reason and 'clean up' in result.reason
+    assert 'planner.horizon' in result.reason and 'clean up' in result.reason
+    bench.run()
+
+
+def test_harmless_parameters_count_at_once(bench):
+    bench.run()
+    (result,) = bench.set({'image_timeout': 0.3})
+    assert result.successful, result.reason
+    bench.camera.make = None
+    assert 'image_timeout is 0.30 s' in bench.until_state(PlanStatus.STALE_IMAGE).reason
+    assert bench.set({'image_timeout': 0.5})[0].successful
+
+
+def test_a_dry_run_that_is_switched_on_stops_the_robot_and_stays_on(bench):
+    bench.restart({**LIGHT, 'dry_run': False})
+    bench.run()
+    assert bench.set({'dry_run': True})[0].successful
+    bench.until(lambda: bench.status.dry_run)
+    bench.graph.spin_for(0.3)
+    assert speed(bench.commands[-1].message) == 0.0
+    seen = len(bench.commands)
+    bench.until_state(PlanStatus.RUNNING)
+    bench.graph.spin_for(0.5)
+    assert len(bench.commands) == seen
+    (result,) = bench.set({'dry_run': False})
+    assert not result.successful and 'by surprise' in result.reason
+    bench.restart(LIGHT)
     bench.run()
 
 
@@ -313,10 +339,10 @@ def test_in_a_namespace_ticks_follow_the_simulated_clock(simulated):
     assert bench.status.missed - missed <= 3  # a slow clock is no missed tick
 
     clock.rate = 0.0
-    bench.graph.spin_for(0.3)
-    seen = len(bench.statuses)
-    bench.graph.spin_for(0.5)
-    assert len(bench.statuses) == seen
+    assert 'the clock stands still' in bench.until_state(PlanStatus.STALE_IMAGE).reason
+    seen = len(bench.commands)
+    bench.until(lambda: len(bench.commands) >= seen + 3)
+    assert not any(speed(a.message) for a in bench.commands[seen:])
 
     clock.rate = 1.0
     bench.until_running()

@@ -65,6 +65,13 @@ def image_decoder(message: Image | CompressedImage) -> Callable[[], NDArray[np.u
     return lazy_decoder(message, isinstance(message, CompressedImage))
 
 
+def picture_kind(message: Image | CompressedImage) -> str:
+    """Size and encoding of a picture, or its format where it is compressed, for people."""
+    if isinstance(message, CompressedImage):
+        return f'format {message.format!r}'
+    return f'{message.width} x {message.height} in {message.encoding}'
+
+
 def image_message(
     rgb: NDArray[np.uint8], stamp: Time, frame_id: str, encoding: str = 'rgb8'
 ) -> Image:

@@ -18,11 +18,12 @@ from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
-from grasp_ros.assembly import Assembly, assemble
+from grasp_ros.assembly import Assembly, assemble, reconfigure
 from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import Command, State
@@ -30,10 +31,12 @@ from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
+from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.messages import (
     CommandEncoder,
     image_decoder,
     image_message,
+    picture_kind,
     plan_message,
     stamp_ns,
 )
@@ -42,6 +45,7 @@ from grasp_ros.nodes.planning_thread import PlanningThread, leave
 from grasp_ros.nodes.reach_goal import ReachGoalServer
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.state_log import StateLog
+from grasp_ros.nodes.supervisor import Supervisor, model_files
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
 from grasp_ros.parameter import ParameterError
@@ -96,6 +100,7 @@ class PlannerNode(LifecycleNode):
         self._topics: Topics | None = None
         self._reach: ReachGoalServer | None = None
         self.add_on_set_parameters_callback(self._on_set_parameters)
+        self.add_post_set_parameters_callback(self._on_parameters_set)
 
     # Lifecycle. rclpy swallows exceptions in transitions, so each is caught and logged here.
 
@@ -104,6 +109,7 @@ class PlannerNode(LifecycleNode):
         try:
             values = read(self, TABLE)
             self.get_logger().info(f'loading model {values["model"]!r} and warming up ...')
+            self._files = model_files(values['model'])
             parts = self._load(values)
             if parts is None:
                 self.get_logger().info('interrupted while loading the model')
@@ -160,6 +166,7 @@ class PlannerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start with nothing known; the command timer begins to tick."""
         assert self._parts is not None
+        assert self._topics is not None
         result = super().on_activate(state)
         self._parts.controller.reset()
         self._activation += 1
@@ -175,6 +182,15 @@ class PlannerNode(LifecycleNode):
         self._tick_clock = clock
         self._ticks = TickMonitor(period_ns, clock.now().nanoseconds)
         self._timer = self.create_timer(period_ns / 1e9, self._on_tick, clock=clock)
+        self._supervisor = Supervisor(
+            self,
+            self._parts,
+            self._thread,
+            self._topics.command,
+            lambda: self._values,
+            lambda now_ns: self._tick(Time(nanoseconds=now_ns, clock_type=clock.clock_type)),
+            self._files,
+        )
         self._active = True
         return result
 
@@ -210,6 +226,13 @@ class PlannerNode(LifecycleNode):
 
     def _load(self, values: dict[str, Any]) -> Assembly | None:
         """Assemble on the planning thread; None where a signal ended the wait."""
+        limit_s = values['planner.hang_timeout']
+        while self._thread.busy_s and not self._ended.is_set():
+            if 0 < limit_s < self._thread.busy_s:
+                self.get_logger().warning('the planning thread hangs: another one takes over')
+                self._thread.stop(0.0)
+                self._thread = PlanningThread()
+            time.sleep(SPIN_S / 10)
         loading = self._thread.call(lambda: assemble(values, self._phases))
         while not self._ended.is_set():
             if wait([loading], timeout=SPIN_S).done:
@@ -233,6 +256,13 @@ class PlannerNode(LifecycleNode):
             return
         self._active = False
         self.destroy_timer(self._timer)
+        self._supervisor.destroy()
+        self._publish_stop()
+        if self._reach is not None:
+            self._reach.abort('the node was deactivated')
+
+    def _publish_stop(self) -> None:
+        """Publish all of the stop and wait until it is acknowledged."""
         assert self._parts is not None
         assert self._topics is not None
         stop = self._parts.controller.halt(self.get_clock().now().nanoseconds)
@@ -248,8 +278,6 @@ class PlannerNode(LifecycleNode):
                 self.get_logger().warning(
                     f'the stop on command was not acknowledged within {ACKNOWLEDGE_S} s'
                 )
-        if self._reach is not None:
-            self._reach.abort('the node was deactivated')
 
     # Callbacks of the executor thread.
 
@@ -260,8 +288,9 @@ class PlannerNode(LifecycleNode):
         try:
             source = image_decoder(message)
         except ImageError as error:
-            self._warn('image', f'image refused: {error}')
+            self._refuse('image', str(error))
             return
+        self._supervisor.picture(picture_kind(message))
         acquired_ns = stamp_ns(message.header.stamp)
         if acquired_ns == 0:
             self._warn('zero stamp', 'images carry no stamp; they count as acquired now', once=True)
@@ -270,9 +299,13 @@ class PlannerNode(LifecycleNode):
             source, acquired_ns, now_ns=now_ns, arrival_ns=time.monotonic_ns()
         )
         if refused:
-            self._warn('stamp', f'image refused: {refused}')
+            self._refuse('stamp', refused)
             return
         self._thread.trigger(self._replan)
+
+    def _refuse(self, key: str, reason: str) -> None:
+        self._supervisor.images_refused += 1
+        self._warn(key, f'image refused: {reason}')
 
     def _on_goal(self, message: Image | CompressedImage) -> None:
         if not self._active or self._parts is None:
@@ -302,17 +335,27 @@ class PlannerNode(LifecycleNode):
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         if not self._configured:
             return SetParametersResult(successful=True)
-        names = ', '.join(change.name for change in changes if change.name != 'use_sim_time')
-        return SetParametersResult(
-            successful=not names,
-            reason=f'{names}: read at configure; deactivate and clean up the node first',
-        )
+        reason = refusal([(change.name, change.value) for change in changes], TABLE)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _on_parameters_set(self, changes: list[Parameter]) -> None:
+        if self._parts is None or not self._configured:
+            return
+        moved = not self._values['dry_run']
+        names = [change.name for change in changes if change.name in self._values]
+        self._values = {**self._values, **{name: self.get_parameter(name).value for name in names}}
+        if self._active and moved and self._values['dry_run']:
+            self._publish_stop()
+        reconfigure(self._parts, self._values)
 
     def _on_tick(self) -> None:
+        self._tick(self.get_clock().now())
+
+    def _tick(self, now: Time) -> None:
+        """One control period; the command comes first."""
         parts, topics = self._parts, self._topics
         if not self._active or parts is None or topics is None:
             return
-        now = self.get_clock().now()
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
         if command.action is not None and not self._values['dry_run']:
             self._send(command)
@@ -320,6 +363,7 @@ class PlannerNode(LifecycleNode):
         self._log.state(command)
         if self._reach is not None:
             self._reach.tick(self._tick_clock.now().nanoseconds, command)
+        self._supervisor.ticked(command.state)
         made = self._made
         statistics = Statistics(
             image_age_s=parts.controller.image_age(now.nanoseconds),
@@ -330,6 +374,9 @@ class PlannerNode(LifecycleNode):
             jitter_s=jitter_s,
             planning_delay_s=parts.controller.planning_delay,
             plans_dropped=parts.controller.plans_dropped,
+            images_refused=self._supervisor.images_refused,
+            solves_late=self._supervisor.late.count,
+            novelty=parts.controller.verdict.novelty,
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
         topics.status.publish(
@@ -377,6 +424,7 @@ class PlannerNode(LifecycleNode):
         activation = self._activation
         report = parts.controller.plan(self.get_clock().now().nanoseconds)
         parts.controller.planned(self.get_clock().now().nanoseconds)
+        self._supervisor.planned(report)
         if report.plan is not None and not report.accepted:
             return
         if report.state is State.STALE_IMAGE:

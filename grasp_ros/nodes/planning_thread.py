@@ -6,6 +6,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ class PlanningThread:
         """Start the thread."""
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting = threading.Event()
+        self._began_s: float | None = None
         self._thread = threading.Thread(target=self._run, name=NAME, daemon=True)
         self._thread.start()
 
@@ -49,6 +51,12 @@ class PlanningThread:
 
         self._jobs.put(work)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds since the present job began; 0 without one."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
+
     def stop(self, timeout_s: float) -> bool:
         """End after the present job; returns whether it ended within `timeout_s` seconds."""
         self._jobs.put(None)
@@ -57,7 +65,9 @@ class PlanningThread:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            self._began_s = time.monotonic()
             job()
+            self._began_s = None
 
 
 def leave(status: int) -> int:

@@ -1,0 +1,145 @@
+"""Watches, while the node is active, what the controller cannot see, and has it stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+
+from grasp_ros.assembly import Assembly
+from grasp_ros.core.report import PlanReport
+from grasp_ros.core.types import State
+from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model
+from grasp_ros.nodes.planning_thread import PlanningThread
+from grasp_ros.nodes.watches import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+
+CHECK_S = 0.5
+
+
+def model_files(name: str) -> FileWatch:
+    """Watch the files of the model of that name; raises CheckpointError if there is none."""
+    folder = find_model(name)
+    return FileWatch([folder / WEIGHTS_NAME, folder / MANIFEST_NAME])
+
+
+class Supervisor:
+    """The watches of one activation; they use the steady clock and the executor's thread.
+
+    Attributes:
+        images_refused: since activation.
+        late: solves since activation.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        parts: Assembly,
+        thread: PlanningThread,
+        command: Any,
+        values: Callable[[], dict[str, Any]],
+        tick: Callable[[int], None],
+        files: FileWatch,
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            node: logs, and knows clock and graph.
+            parts: of the configured node.
+            thread: may hang.
+            command: the publisher whose topic is watched.
+            values: gives the present parameters.
+            tick: makes a control tick at a time (ns) where the simulated clock cannot.
+            files: of the model, watched since before it was loaded.
+        """
+        self._node, self._parts, self._thread = node, parts, thread
+        self._command, self._values, self._tick = command, values, tick
+        self.images_refused = 0
+        self.late = LateSolves()
+        self._kinds = KindWatch()
+        self._files = files
+        self._conflict, self._unheard = Steadied(1, 2), Steadied(2, 2)
+        self._unfamiliar = Steadied(1, 10)
+        self._running = False
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timers = [node.create_timer(CHECK_S, self._check, clock=steady)]
+        if node.get_parameter('use_sim_time').value:
+            now_ns = node.get_clock().now().nanoseconds
+            self._clock = ClockWatch(now_ns, time.monotonic_ns())
+            period_s = 1.0 / parts.manifest.control_rate
+            self._timers.append(node.create_timer(period_s, self._check_clock, clock=steady))
+
+    def destroy(self) -> None:
+        """Watch no longer."""
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+
+    def ticked(self, state: State) -> None:
+        """Take the state of a control tick; see whether the planning thread hangs."""
+        self._running = state is State.RUNNING
+        limit, busy = self._values()['planner.hang_timeout'], self._thread.busy_s
+        hangs = 0 < limit < busy
+        self._parts.controller.hold(
+            'hang',
+            State.PLANNER_ERROR if hangs else None,
+            f'planner hangs: one solve takes {busy:.1f} s, planner.hang_timeout is {limit:.1f} s',
+        )
+
+    def picture(self, kind: str) -> None:
+        """Take the size and encoding of a picture that can be decoded."""
+        change = self._kinds.change(kind)
+        if change:
+            self._warn(change)
+
+    def planned(self, report: PlanReport) -> None:
+        """Take a replan's result; on the planning thread."""
+        deadline_s = self._values()['planner.deadline']
+        if report.plan is not None and self.late.add(report.plan.solve_time_s, deadline_s):
+            self._warn(
+                f'planning is too slow: half of the solves take longer than planner.deadline, '
+                f'{deadline_s:.3f} s; {self.late.count} were late so far'
+            )
+
+        verdict = self._parts.controller.verdict
+        if self._unfamiliar.update(verdict.unfamiliar) and verdict.unfamiliar:
+            self._warn(
+                f'the camera shows what the model hardly knows: novelty {verdict.novelty:.2f}; '
+                f"the robot stops above max_novelty, {self._values()['max_novelty']:.2f}"
+            )
+
+    def _check(self) -> None:
+        values, topic = self._values(), self._command.topic_name
+        commands = not values['dry_run']
+        others = self._node.count_publishers(topic) - 1 if commands else 0
+        reason = f'{others} other publishers on {topic}'
+        if self._conflict.update(others > 0):
+            self._warn(reason if others else f'no other publisher on {topic} any more')
+        stop = self._conflict.state and values['command.conflict'] == 'stop'
+        self._parts.controller.hold('conflict', State.CONFLICT if stop else None, reason)
+        alone = commands and self._running and not self._command.get_subscription_count()
+        if self._unheard.update(alone) and alone:
+            self._warn(f'nobody listens to {topic}: the commands have no effect')
+        for path in self._files.changed():
+            self._warn(
+                f'{path} changed on disk: the node keeps the model that it has loaded; clean up '
+                'and configure to load the new one'
+            )
+
+    def _check_clock(self) -> None:
+        """Without simulated time no tick comes: then this timer makes them."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        stood_ns = self._clock.stood(now_ns, time.monotonic_ns())
+        limit = self._values()['image_timeout']
+        stands = stood_ns / 1e9 > limit
+        self._parts.controller.hold(
+            'clock',
+            State.STALE_IMAGE if stands else None,
+            f'the clock stands still for {stood_ns / 1e9:.1f} s, image_timeout is {limit:.2f} s',
+        )
+        if stands:
+            self._tick(now_ns + stood_ns)
+
+    def _warn(self, text: str) -> None:
+        self._node.get_logger().warning(text)
