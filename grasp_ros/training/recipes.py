@@ -94,10 +94,10 @@ RECIPES: Mapping[str, TrainConfig] = {
         TrainConfig(
             task='maze',
             layouts=1200,
-            episodes=9600,
+            episodes=4800,
             length=80,
             near_door=0.5,
-            iterations=6000,
+            iterations=3500,
             reach_iterations=12000,
             decoder_iterations=1500,
             reach_batch=768,
@@ -112,7 +112,7 @@ RECIPES: Mapping[str, TrainConfig] = {
             reach_hidden=384,
             keypoints=32,
             on_policy_episodes=600,
-            finetune_iterations=2000,
+            finetune_iterations=1500,
             probe_limit_px=1.5,
         ),
     )
