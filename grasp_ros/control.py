@@ -87,6 +87,7 @@ def policy_for(
     config = replace(
         config,
         model_dt=manifest.model_dt,
+        one_step_latent=manifest.calibration.one_step_latent,
         guard=replace(
             config.guard, visible_change=VISIBLE * manifest.calibration.one_step_latent
         ),

@@ -36,6 +36,7 @@ class Statistics:
         images_refused: since activation.
         solves_late: since activation.
         novelty: of the newest picture; NaN where it is not measured.
+        prediction_error: of what was imagined for the newest image, in model steps of motion.
     """
 
     image_age_s: float
@@ -49,6 +50,7 @@ class Statistics:
     images_refused: int = 0
     solves_late: int = 0
     novelty: float = UNKNOWN
+    prediction_error: float = UNKNOWN
 
 
 def status_fields(
@@ -71,7 +73,7 @@ def status_fields(
         'image_age': statistics.image_age_s,
         'plan_age': statistics.plan_age_s,
         'novelty': statistics.novelty,
-        'prediction_error': UNKNOWN,
+        'prediction_error': statistics.prediction_error,
         'planning_delay': statistics.planning_delay_s,
         'solve_time': plan.solve_time_s if plan else UNKNOWN,
         'iterations': plan.iterations if plan else 0,

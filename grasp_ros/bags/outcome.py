@@ -83,6 +83,7 @@ class Recording:
             jitter_s=0.0,
             planning_delay_s=controller.planning_delay,
             plans_dropped=controller.plans_dropped,
+            prediction_error=controller.prediction_error,
         )
         fields = status_fields(
             command,

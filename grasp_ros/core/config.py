@@ -18,6 +18,7 @@ class ControllerConfig:
             new goal or a stall, or 'fixed'.
         horizon_floor: smallest shrunken horizon, model steps.
         model_dt: seconds of one model step.
+        one_step_latent: mean squared latent distance of one step of motion; NaN where unknown.
         image_timeout: seconds after which the newest image is stale.
         max_plan_age: seconds, from the image it was made from, after which a plan has expired.
         planning_delay: seconds from the start of planning to the first action of the new plan;
@@ -43,6 +44,7 @@ class ControllerConfig:
     horizon_mode: Literal['fixed', 'shrinking'] = 'shrinking'
     horizon_floor: int = 8
     model_dt: float = 0.1
+    one_step_latent: float = float('nan')
     image_timeout: float = 0.5
     max_plan_age: float = 1.0
     planning_delay: float = 0.08

@@ -104,6 +104,7 @@ class Controller:
             self._decodable = True
             self._image_reason = ''
             self.verdict = Verdict()
+            self.prediction_error = float('nan')
             self._bad_image = ''
             self._bad_stamp_ns = -1
             self._guard_forgets = True
@@ -299,6 +300,7 @@ class Controller:
             outlook = self._horizon.look(frames, (goal.number, goal.picture) if goal else None)
             seen = self._horizon.seen(outlook, now_ns, self._gate.history)
             verdict = self._guard.examine(seen, self.config.guard)
+            imagined = self._horizon.prediction_error(outlook, now_ns, self._gate.history)
         except Exception as error:  # whatever a decoder or model raises: stop
             if is_out_of_memory(error) or is_device_lost(error):
                 return self._plan_fault(
@@ -311,6 +313,7 @@ class Controller:
                 self._usable_stamp_ns = self._frames[-1].stamp_ns
                 self._decoded_stamp_ns = frames[-1].stamp_ns
                 self.verdict, self._bad_image = verdict, verdict.fault
+                self.prediction_error = imagined
                 if verdict.fault:
                     self._bad_stamp_ns, self._plans = frames[-1].stamp_ns, ()
         if verdict.fault:

@@ -25,6 +25,7 @@ from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.image_guard import LastInput, Seen
 from grasp_ros.core.limits import Limits, Setpoint, project
 from grasp_ros.core.planner import Planner
+from grasp_ros.core.prediction import PredictionCheck, Sight
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import (
     ActionKind,
@@ -93,6 +94,7 @@ class RecedingHorizon:
         self._encoder = ContextEncoder(self._encode, model.history, self._step_ns, timer)
         self._generator = torch.Generator(device=model.device)
         self._goal: tuple[int, Tensor] | None = None
+        self._predictions = PredictionCheck(self._step_ns, config.one_step_latent)
         self._horizon = PlanHorizon(config)
         self.forget()
 
@@ -120,6 +122,7 @@ class RecedingHorizon:
         """Drop the previous plan and all frames; randomness starts from the seed again."""
         self._previous: tuple[Plan, int] | None = None
         self._encoder.clear()
+        self._predictions.clear()
         self._generator.manual_seed(self._config.seed)
         self.renew()
 
@@ -171,6 +174,22 @@ class RecedingHorizon:
             return float((following - latent).square().mean())
 
         return Seen(outlook.stamps_ns[-1], picture, pixels, latent[0], expected_change)
+
+    def prediction_error(
+        self, outlook: Outlook, now_ns: int, history: CommandHistory
+    ) -> float:
+        """Of what was imagined for the newest picture, in model steps of motion; NaN if unknown."""
+        if self._config.dry_run:  # what moves the robot is unknown
+            return float('nan')
+
+        def roll(former: Sight, steps: int) -> Tensor:
+            assert isinstance(former, Outlook)
+            return self._roll_forward(former, steps, now_ns, history, ())[0][:, -1]
+
+        try:
+            return self._predictions.update(outlook, roll)
+        except Exception:  # a model that cannot predict is reported when it is to plan
+            return float('nan')
 
     def prepare(self) -> list[float]:
         """Prepare the planner, on a GPU for every horizon; solve until the time is steady.

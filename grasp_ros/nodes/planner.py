@@ -377,6 +377,7 @@ class PlannerNode(LifecycleNode):
             images_refused=self._supervisor.images_refused,
             solves_late=self._supervisor.late.count,
             novelty=parts.controller.verdict.novelty,
+            prediction_error=parts.controller.prediction_error,
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
         topics.status.publish(
