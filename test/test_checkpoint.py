@@ -238,3 +238,12 @@ def test_a_manifest_with_a_wrong_value(folder, path, value, fault):
 def test_a_manifest_that_is_not_json(folder, content):
     (folder / MANIFEST_NAME).write_bytes(content)
     refused(folder, MANIFEST_NAME)
+
+
+def test_a_file_that_is_cut_short_after_loading_changes_nothing(tmp_path):
+    folder = shutil.copytree(PRETRAINED / 'two_room', tmp_path / 'model')
+    model, _ = load_model(folder)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with (folder / WEIGHTS_NAME).open('r+b') as file:
+        file.truncate(16)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

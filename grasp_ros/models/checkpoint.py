@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 
 from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.calibration import Calibration, Strict
@@ -146,9 +146,11 @@ def load_model(
     manifest = read_manifest(folder)
     path = folder / WEIGHTS_NAME
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        # All in memory: whoever replaces or truncates the file later changes nothing here.
+        content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f'{path}: cannot be read: {error.strerror}') from error
+    digest = hashlib.sha256(content).hexdigest()
     if digest != manifest.weights_sha256:
         raise CheckpointError(
             f'{path}: SHA-256 is {digest}, but {MANIFEST_NAME} says {manifest.weights_sha256}: '
@@ -156,7 +158,7 @@ def load_model(
         )
     model = _build(manifest, path)
     try:
-        state = load_file(path)
+        state = load(content)
     except SafetensorError as error:
         raise CheckpointError(f'{path}: not a safetensors file: {error}') from error
     try:
