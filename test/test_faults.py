@@ -52,7 +52,7 @@ def test_the_planner_reacts_and_recovers(stage, fault):
 def test_every_row_has_a_scenario_and_a_name_of_its_own():
     names = [fault.name for fault in FAULTS]
     assert sorted(SCENARIOS) == sorted(names)
-    assert len(set(names)) >= 20
+    assert len(set(names)) >= 25
 
 
 def test_a_reaction_in_time_with_recovery_is_ok_and_nothing_else(tmp_path):

@@ -356,6 +356,7 @@ class PlannerNode(LifecycleNode):
         parts, topics = self._parts, self._topics
         if not self._active or parts is None or topics is None:
             return
+        self._supervisor.watch_thread()
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
         if command.action is not None and not self._values['dry_run']:
             self._send(command)

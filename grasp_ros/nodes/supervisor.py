@@ -77,8 +77,11 @@ class Supervisor:
             self._node.destroy_timer(timer)
 
     def ticked(self, state: State) -> None:
-        """Take the state of a control tick; see whether the planning thread hangs."""
+        """Take the state of a control tick."""
         self._running = state is State.RUNNING
+
+    def watch_thread(self) -> None:
+        """See whether the planning thread hangs; before each control tick decides."""
         limit, busy = self._values()['planner.hang_timeout'], self._thread.busy_s
         hangs = 0 < limit < busy
         self._parts.controller.hold(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import time
@@ -28,6 +29,7 @@ PLANNER = 'grasp_ros.nodes.faults.faulty_planner'
 ROBOT = 'grasp_ros.nodes.sim_robot'
 PATIENCE_S = 20.0
 SLICE_S = 0.05
+LOG_LINE = re.compile(r'\[\w+\] \[(\d+\.\d+)\]')
 SEED = 2
 """An episode through the door: nothing is reached before a fault has been watched."""
 
@@ -181,6 +183,26 @@ class Stage:
             state = self.observer.statuses[-1].message if self.observer.statuses else None
             told = f'; the last status: {State(state.state).name} {state.reason}' if state else ''
             raise StageError(f'{what} within {timeout_s:g} s{told}')
+
+    def logged(self, since_s: float, text: str) -> float:
+        """Wait until the planner logs `text` after that time.
+
+        Returns:
+            When it did, by the time in its log, on the monotonic clock.
+        """
+        offset_s = time.time() - time.monotonic()
+
+        def found() -> float | None:
+            for line in self.planner.log.read_text(errors='replace').splitlines():
+                logged = LOG_LINE.match(line)
+                if logged and text in line and float(logged[1]) - offset_s >= since_s:
+                    return float(logged[1]) - offset_s
+            return None
+
+        self.wait(found, PATIENCE_S, f'{text!r} was not logged')
+        found_s = found()
+        assert found_s is not None
+        return found_s
 
     # The planner's life.
 

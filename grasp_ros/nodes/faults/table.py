@@ -10,6 +10,7 @@ from grasp_ros.core.types import State
 from grasp_ros.nodes.parameters import PARAMETERS
 from grasp_ros.nodes.sim_robot import PARAMETERS as ROBOT_PARAMETERS
 from grasp_ros.nodes.spin import SPIN_S
+from grasp_ros.nodes.supervisor import CHECK_S
 
 PERIOD_S = 0.1
 TRANSPORT_S = 0.02
@@ -18,8 +19,12 @@ TRANSPORT_S = 0.02
 CONSTANTS = {
     'camera period': 0.1,
     'two camera periods': 0.2,
-    'another control period': PERIOD_S,  # timers of simulated time start anew at a jump
+    'another control period': PERIOD_S,
     'signal check': SPIN_S,
+    'graph and file check': CHECK_S,
+    'two checks': 2 * CHECK_S,
+    'chunk of the bag': 0.2,  # at the rate of pictures that the harness sends
+    'end of the recorder': 1.5,  # the process, with its interpreter
 }
 """Named timeouts that are no parameters, seconds."""
 _IMAGES = {'novel_images'}
@@ -166,14 +171,14 @@ _CAMERA = (
         'camera changes resolution',
         'size of each image',
         State.RUNNING,
-        'none: resized as the manifest says',
+        'warning; resized as the manifest says',
         'nothing to recover from',
     ),
     Fault(
         'camera changes encoding',
         'encoding of each image',
         State.RUNNING,
-        'none: converted',
+        'warning; converted',
         'nothing to recover from',
     ),
     Fault(
@@ -250,6 +255,15 @@ _PLANNER = (
         'planner.deadline',
     ),
     Fault(
+        'planner hangs',
+        'the planning thread is busy with one solve for too long',
+        State.PLANNER_ERROR,
+        'stop',
+        'the solve returns; clean up and configure begins a new thread',
+        ('planner.hang_timeout',),
+        'max_plan_age, which may stop it earlier',
+    ),
+    Fault(
         'GPU runs out of memory',
         'exception caught',
         State.PLANNER_ERROR,
@@ -262,6 +276,16 @@ _PLANNER = (
         State.PLANNER_ERROR,
         'stop, try no more',
         'clean up and configure',
+    ),
+)
+_MODEL = (
+    Fault(
+        'model file is replaced on disk',
+        'size, time and inode of the files',
+        State.RUNNING,
+        'warning; goes on with the model that is loaded',
+        'clean up and configure loads the new one',
+        ('graph and file check',),
     ),
 )
 _TIME = (
@@ -282,14 +306,65 @@ _TIME = (
         ('another control period',),
         'image_timeout',
     ),
+    Fault(
+        'simulated time pauses',
+        'a steady clock beside it',
+        State.STALE_IMAGE,
+        'stop, by ticks of the steady clock',
+        'time goes on',
+        ('image_timeout', 'another control period'),
+    ),
 )
 _TOPICS = (
+    Fault(
+        'nobody listens to command',
+        'subscriptions to the topic',
+        State.RUNNING,
+        'warning; goes on',
+        'a subscription',
+        ('two checks',),
+    ),
+    Fault(
+        'second publisher on command',
+        'publishers on the topic',
+        State.CONFLICT,
+        _STOP,
+        'the other one leaves',
+        ('graph and file check',),
+        'command.conflict',
+    ),
+    Fault(
+        'harmless parameter changed while active',
+        'its row in the table of parameters',
+        State.BAD_IMAGE,
+        'takes effect in the next plan (min_brightness, say, on a picture that is darker now)',
+        'the value before',
+        ('camera period', 'planner.deadline'),
+    ),
+    Fault(
+        'dry run switched on while active',
+        'parameter callback',
+        None,
+        'the stop, then no command; switching it off is refused',
+        'clean up and configure',
+        parameter='dry_run',
+    ),
     Fault(
         'dangerous parameter changed while active',
         'its row in the table of parameters',
         State.RUNNING,
         'refused with a reason; goes on',
         'nothing to recover from',
+    ),
+)
+_RECORDER = (
+    Fault(
+        'disk full while recording',
+        'a write fails',
+        State.RUNNING,
+        'the recorder closes the bag, says why and ends with status 1; the planner goes on',
+        'room on the disk and a new recording',
+        ('chunk of the bag', 'end of the recorder'),
     ),
 )
 _PROCESSES = (
@@ -342,7 +417,9 @@ _PROCESSES = (
         ('command_timeout',),
     ),
 )
-FAULTS: tuple[Fault, ...] = _CAMERA + _GOAL + _PLANNER + _TIME + _TOPICS + _PROCESSES
+FAULTS: tuple[Fault, ...] = (
+    *_CAMERA, *_GOAL, *_PLANNER, *_MODEL, *_TIME, *_TOPICS, *_RECORDER, *_PROCESSES
+)
 
 
 def by_name(name: str) -> Fault:

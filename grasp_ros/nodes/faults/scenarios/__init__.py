@@ -1,7 +1,15 @@
 """One scenario for each row of the table, by its name."""
 
 from grasp_ros.nodes.faults.scenario import Scenario
-from grasp_ros.nodes.faults.scenarios import camera, goal, parameters, planner, processes, simulated
+from grasp_ros.nodes.faults.scenarios import (
+    camera,
+    goal,
+    parameters,
+    planner,
+    processes,
+    simulated,
+    surroundings,
+)
 
 SCENARIOS: dict[str, Scenario] = {
     **camera.SCENARIOS,
@@ -9,5 +17,6 @@ SCENARIOS: dict[str, Scenario] = {
     **planner.SCENARIOS,
     **simulated.SCENARIOS,
     **parameters.SCENARIOS,
+    **surroundings.SCENARIOS,
     **processes.SCENARIOS,
 }

@@ -2,8 +2,58 @@
 
 from __future__ import annotations
 
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, drives_on
+from collections.abc import Mapping
+from typing import Any
+
+from grasp_ros.core.types import State
+from grasp_ros.nodes.faults.observer import speed
+from grasp_ros.nodes.faults.scenario import (
+    WATCHED_S,
+    Outcome,
+    Scenario,
+    drives_again,
+    drives_on,
+    stopped,
+)
 from grasp_ros.nodes.faults.stage import Stage, StageError
+from grasp_ros.parameters import PARAMETERS
+
+TOO_BRIGHT = 255.0
+WET = {'dry_run': False}
+DARKER = {'min_brightness': TOO_BRIGHT}
+
+
+def _is_harmless(stage: Stage) -> Outcome:
+    stage.run()
+    original = next(row.default for row in PARAMETERS if row.name in DARKER)
+    fault_s = stage.now_s
+    _accepted(stage, DARKER)
+    reaction_s = stopped(stage, fault_s, State.BAD_IMAGE)
+    _accepted(stage, dict.fromkeys(DARKER, original))
+    return Outcome(reaction_s, drives_again(stage))
+
+
+def _accepted(stage: Stage, values: Mapping[str, Any]) -> None:
+    (result,) = stage.client.set(values)
+    if not result.successful:
+        raise StageError(f'{values} was refused: {result.reason}')
+
+
+def _is_a_dry_run(stage: Stage) -> Outcome:
+    stage.run(WET)
+    stage.forget_configuration()
+    fault_s = stage.now_s
+    _accepted(stage, {'dry_run': True})
+    stage.spin(WATCHED_S)
+    commands = stage.observer.commands_since(fault_s)
+    stops = [command for command in commands if not speed(command.message)]
+    if len(stops) != 1 or commands[-1] is not stops[0]:
+        raise StageError(f'{len(stops)} stops and {len(commands)} commands came, the stop not last')
+    (result,) = stage.client.set({'dry_run': False})
+    if result.successful:
+        raise StageError('the dry run was switched off while active')
+    stage.run(WET)
+    return Outcome(stops[0].time_s - fault_s, True)
 
 
 def _is_dangerous(stage: Stage) -> Outcome:
@@ -18,5 +68,7 @@ def _is_dangerous(stage: Stage) -> Outcome:
 
 
 SCENARIOS: dict[str, Scenario] = {
+    'harmless parameter changed while active': _is_harmless,
+    'dry run switched on while active': _is_a_dry_run,
     'dangerous parameter changed while active': _is_dangerous,
 }

@@ -52,6 +52,9 @@ SCENARIOS: dict[str, Scenario] = {
     'planner overruns': partial(
         _fails, order=faulty_planner.OVERRUN, state=State.PLAN_EXPIRED, hold_s=BRIEFLY_S
     ),
+    'planner hangs': partial(
+        _fails, order=faulty_planner.HANG, state=State.PLANNER_ERROR
+    ),
     'GPU runs out of memory': partial(
         _fails,
         order=faulty_planner.OUT_OF_MEMORY,

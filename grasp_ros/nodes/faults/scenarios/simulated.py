@@ -75,7 +75,21 @@ def _jumps(stage: Stage, seconds: int, state: State) -> Outcome:
         clock.close()
 
 
+def _pauses(stage: Stage) -> Outcome:
+    clock = SimulatedClock(stage.node)
+    try:
+        _run(stage, clock)
+        fault_s = stage.now_s
+        clock.runs = False
+        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
+        clock.runs = True
+        return Outcome(reaction_s, drives_again(stage, PATIENCE_S))
+    finally:
+        clock.close()
+
+
 SCENARIOS: dict[str, Scenario] = {
     'simulated clock jumps ahead': partial(_jumps, seconds=100, state=State.STALE_IMAGE),
     'simulated clock jumps back': partial(_jumps, seconds=-100, state=State.WAITING_IMAGE),
+    'simulated time pauses': _pauses,
 }

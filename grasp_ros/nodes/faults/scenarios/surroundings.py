@@ -1,0 +1,117 @@
+"""Scenarios: what happens around the node, on its command topic and on the disk."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+from pathlib import Path
+
+from geometry_msgs.msg import TwistStamped
+from std_msgs.msg import Header
+
+from grasp_ros.core.types import State
+from grasp_ros.models.checkpoint import WEIGHTS_NAME
+from grasp_ros.nodes.faults.camera import ScriptedCamera
+from grasp_ros.nodes.faults.client import START_S
+from grasp_ros.nodes.faults.observer import INTRUDER
+from grasp_ros.nodes.faults.scenario import (
+    Outcome,
+    Scenario,
+    drives_again,
+    drives_on,
+    spoiled,
+    stopped,
+)
+from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
+from grasp_ros.nodes.qos import command_qos
+
+RECORD = 'grasp_ros.nodes.record'
+ENLARGED, FLOOD = 3, 5
+"""The disk is to fill up quickly: a chunk of the bag, a MiB, in 0.2 s."""
+
+
+def _nobody_listens(stage: Stage) -> Outcome:
+    stage.run()
+    fault_s = stage.now_s
+    stage.observer.listen(False)
+    try:
+        warned_s = stage.logged(fault_s, 'nobody listens')
+        states = stage.observer.states_since(fault_s)
+    finally:
+        stage.observer.listen(True)
+    if states != {State.RUNNING}:
+        raise StageError(f'the planner left RUNNING: {sorted(state.name for state in states)}')
+    return Outcome(warned_s - fault_s, drives_again(stage))
+
+
+def _another_publishes(stage: Stage) -> Outcome:
+    stage.run()
+    fault_s = stage.now_s
+    intruder = stage.node.create_publisher(TwistStamped, 'command', command_qos())
+    try:
+        intruder.publish(TwistStamped(header=Header(frame_id=INTRUDER)))
+        reaction_s = stopped(stage, fault_s, State.CONFLICT)
+    finally:
+        stage.node.destroy_publisher(intruder)
+    return Outcome(reaction_s, drives_again(stage))
+
+
+def _model_is_replaced(stage: Stage) -> Outcome:
+    """The new file is good again before the node is asked to load it."""
+    stage.run()
+    weights = stage.model / WEIGHTS_NAME
+    good, bad = weights.with_suffix('.good'), weights.with_suffix('.bad')
+    shutil.copy(weights, good)
+    bad.write_bytes(b'nothing that anybody could load')
+    try:
+        fault_s = stage.now_s
+        bad.replace(weights)
+        warned_s = stage.logged(fault_s, 'changed on disk')
+        drives_on(stage, fault_s)
+    finally:
+        good.replace(weights)
+        stage.forget_configuration()
+    stage.run()
+    return Outcome(warned_s - fault_s, True)
+
+
+def _disk_is_full(stage: Stage) -> Outcome:
+    """Files of the recorder must not grow any more: to it that is a disk that is full."""
+
+    def enlarge(camera: ScriptedCamera) -> None:
+        camera.alter = lambda picture: picture.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+        camera.flood(FLOOD)
+
+    bag = stage.folder / 'bag'
+    shutil.rmtree(bag, ignore_errors=True)
+    arguments = ['--output', str(bag), '--topics', 'image']
+    with stage.process('record', RECORD, *arguments) as child:
+        stage.wait(
+            lambda: 'recording /image' in child.log.read_text(), START_S, 'record does not begin'
+        )
+        stage.run()
+        spoiled(stage, enlarge)
+        stage.wait(lambda: _size(bag) > 0, PATIENCE_S, 'nothing was recorded')
+        fault_s = stage.now_s
+        full = _size(bag)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (full, full))
+        stage.wait(lambda: child.status is not None, PATIENCE_S, 'record goes on')
+        reaction_s = stage.now_s - fault_s
+        if child.status != 1:
+            raise StageError(f'record ended with status {child.status}.\n{child.log_tail(5)}')
+    drives_on(stage, fault_s)
+    stage.camera.heal()
+    return Outcome(reaction_s, drives_again(stage))
+
+
+def _size(bag: Path) -> int:
+    """Bytes of the bag's data file."""
+    return max((path.stat().st_size for path in bag.glob('*.mcap')), default=0)
+
+
+SCENARIOS: dict[str, Scenario] = {
+    'nobody listens to command': _nobody_listens,
+    'second publisher on command': _another_publishes,
+    'model file is replaced on disk': _model_is_replaced,
+    'disk full while recording': _disk_is_full,
+}
