@@ -31,6 +31,7 @@ from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
+from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.messages import (
     CommandEncoder,
@@ -89,6 +90,7 @@ class PlannerNode(LifecycleNode):
         refuse_unknown(self, self._parameter_overrides, TABLE)
         self._thread = PlanningThread()
         self._phases = PhaseRecorder()
+        self._diagnostics = Diagnostics(self, self._phases)
         self._log = StateLog(self.get_logger())
         self._warn = self._log.warn
         self._values: dict[str, Any] = {}
@@ -170,7 +172,7 @@ class PlannerNode(LifecycleNode):
         result = super().on_activate(state)
         self._parts.controller.reset()
         self._activation += 1
-        self._phases.clear()
+        self._diagnostics.start(self._values)
         self._made: _Made | None = None
         self._shown: _Made | None = None
         self._watched = False
@@ -258,6 +260,7 @@ class PlannerNode(LifecycleNode):
         self.destroy_timer(self._timer)
         self._supervisor.destroy()
         self._publish_stop()
+        self._diagnostics.stop()
         if self._reach is not None:
             self._reach.abort('the node was deactivated')
 
@@ -282,6 +285,10 @@ class PlannerNode(LifecycleNode):
     # Callbacks of the executor thread.
 
     def _on_image(self, message: Image | CompressedImage) -> None:
+        with self._phases('receive', stamp_ns(message.header.stamp)):
+            self._take_image(message)
+
+    def _take_image(self, message: Image | CompressedImage) -> None:
         if not self._active or self._parts is None:
             return
         now_ns = self.get_clock().now().nanoseconds
@@ -381,19 +388,19 @@ class PlannerNode(LifecycleNode):
             prediction_error=parts.controller.prediction_error,
         )
         header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
-        topics.status.publish(
-            PlanStatus(
-                header=header,
-                **status_fields(
-                    command,
-                    made.report if made else None,
-                    statistics,
-                    parts.planner,
-                    self._values,
-                    parts.model.device,
-                ),
-            )
+        status = PlanStatus(
+            header=header,
+            **status_fields(
+                command,
+                made.report if made else None,
+                statistics,
+                parts.planner,
+                self._values,
+                parts.model.device,
+            ),
         )
+        topics.status.publish(status)
+        self._diagnostics.tick(status)
         self._watched = topics.imagined.get_subscription_count() > 0
         if made is not None and made is not self._shown:
             self._shown = made

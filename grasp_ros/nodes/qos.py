@@ -57,6 +57,11 @@ def plan_qos() -> QoSProfile:
     return _profile(depth=1, reliable=True)
 
 
+def diagnostics_qos() -> QoSProfile:
+    """/diagnostics, as aggregators and monitors expect it."""
+    return _profile(depth=10, reliable=True)
+
+
 def imagined_qos() -> QoSProfile:
     """The film strip of what the model imagines: for people to look at."""
     return _profile(depth=1, reliable=False)
