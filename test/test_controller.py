@@ -250,6 +250,20 @@ def test_stale_by_stamp_and_back():
     assert states(rig.steps(3))[-1] == State.RUNNING
 
 
+def test_stamps_of_another_clock_are_not_planned_from():
+    rig = Rig()
+    rig.now = 1_700_000_000 * 1000 * MS
+    rig.goal(1.0, 2.0)
+    for seconds in (1, 3600):  # of a clock that counts since boot
+        assert rig.controller.observe(picture(0, 0), seconds * 1000 * MS, now_ns=rig.now) is None
+        assert rig.plan().state == State.STALE_IMAGE
+        assert 'check the clocks' in rig.report.reason
+        assert rig.command().action is None
+    assert not rig.planner.problems
+    seen = rig.steps(3)
+    assert states(seen)[-1] == State.RUNNING
+
+
 def test_stale_by_arrival_and_back():
     """The stamps are well, but nothing arrives on the steady clock."""
     rig = Rig().running()

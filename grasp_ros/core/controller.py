@@ -321,6 +321,10 @@ class Controller:
             return PlanReport(State.BAD_IMAGE, verdict.fault, outlook=outlook)
         if goal is None or outlook.distance is None:
             return PlanReport(State.WAITING_GOAL, outlook=outlook)
+        age, limit = (now_ns - frames[-1].stamp_ns) / NANOSECONDS, self.config.max_plan_age
+        if age > limit:  # a plan would expire at once; rolling forward to now might never end
+            reason = f'image is {age:.2f} s old, max_plan_age is {limit:.2f} s; check the clocks'
+            return PlanReport(State.STALE_IMAGE, reason, outlook=outlook)
         settled = self._settle(outlook, goal, epoch, now_ns, bool(executing), reached)
         if settled is not None:
             return settled
