@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from array import array
 from collections.abc import Callable
@@ -10,13 +11,16 @@ from typing import Any, Literal, Union
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 Bytes = Union[bytes, bytearray, memoryview, 'array[int]']
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 MAX_PIXELS = 64_000_000
-"""Compressed pictures of more pixels are refused before anything is allocated for them."""
+"""Pictures of more pixels are refused before anything is allocated for them."""
+LONGEST_NAME = 60
+"""Of an encoding or a format in messages for people: whoever sends a picture chooses it."""
 
 _TO_RGB = {
     'bgr8': cv2.COLOR_BGR2RGB,
@@ -31,6 +35,7 @@ _FROM_RGB = {
     'mono8': cv2.COLOR_RGB2GRAY,
 }
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
+_OTHER_FORMATS = ('BMP', 'PPM', 'TIFF', 'WEBP')
 
 
 class ImageError(ValueError):
@@ -60,16 +65,21 @@ def check_raw(image: RawImage) -> None:
     """Check everything but the pixels, in constant time.
 
     Raises:
-        ImageError: if the encoding is not supported, or size, step and length of the data do not
-            agree.
+        ImageError: if the encoding is not supported, size, step and length of the data do not
+            agree, or there are more than `MAX_PIXELS` pixels.
     """
     channels = CHANNELS.get(image.encoding)
     if channels is None:
         raise ImageError(
-            f'encoding {image.encoding!r} is not supported; supported are {", ".join(CHANNELS)}'
+            f'encoding {quoted(image.encoding)} is not supported; supported are '
+            f'{", ".join(CHANNELS)}'
         )
     if image.height <= 0 or image.width <= 0:
         raise ImageError(f'the picture is empty: {image.width} x {image.height} pixels')
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(
+            f'the picture has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}'
+        )
     if image.step < image.width * channels:
         raise ImageError(
             f'step is {image.step} bytes, but a row of {image.width} pixels in {image.encoding} '
@@ -147,28 +157,30 @@ def encode_raw(rgb: NDArray[np.uint8], encoding: str = 'rgb8') -> RawImage:
 def check_compressed(data: Bytes, format: str = '') -> None:
     """Check what can be seen without decompressing: that there is data, complete and not too big.
 
-    The size is read from the header of JPEG and PNG; for what else OpenCV decodes its own limit
-    of 2^30 pixels holds.
+    The size is read from the header; what is none of JPEG, PNG, BMP, PPM, TIFF and WebP is refused
+    even if OpenCV could decode it.
 
     Args:
         data: the compressed picture.
         format: as in sensor_msgs/CompressedImage, for the error messages.
 
     Raises:
-        ImageError: if the data is empty, truncated or not a colour picture, or has more than
-            `MAX_PIXELS` pixels.
+        ImageError: if the data is empty, truncated, of another format or not a colour picture, or
+            has more than `MAX_PIXELS` pixels.
     """
     if 'compressedDepth' in format:
-        raise ImageError(f'format {format!r} is a depth picture; JPEG or PNG in colour is needed')
+        raise ImageError(
+            f'format {quoted(format)} is a depth picture; JPEG or PNG in colour is needed'
+        )
     content = bytes(data)
     if not content:
-        raise ImageError(f'the compressed picture (format {format!r}) is empty')
+        raise ImageError(f'the compressed picture (format {quoted(format)}) is empty')
     if content.startswith(_PNG_SIGNATURE):
         width, height = _png_size(content)
     elif content.startswith(b'\xff\xd8'):
         width, height = _jpeg_size(content)
     else:
-        return
+        width, height = _other_size(content, format)
     if width == 0 or height == 0:
         raise ImageError(f'the picture is empty: {width} x {height} pixels')
     if width * height > MAX_PIXELS:
@@ -178,7 +190,7 @@ def check_compressed(data: Bytes, format: str = '') -> None:
 
 
 def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
-    """Decode whatever OpenCV reads (JPEG, PNG and more) to RGB.
+    """Decode JPEG, PNG, BMP, PPM, TIFF or WebP to RGB.
 
     Args:
         data: the compressed picture.
@@ -197,11 +209,13 @@ def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
     except cv2.error:
         bgr = None
     if bgr is None:
-        raise ImageError(
-            f'{memoryview(data).nbytes} bytes (format {format!r}) are corrupt or no picture that '
-            'OpenCV can decode'
-        )
+        raise _undecodable(data, format)
     return _uint8(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def quoted(name: str) -> str:
+    """A name that came with a picture, for people: control characters escaped, and not too long."""
+    return repr(name) if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME]!r}...'
 
 
 def encode_compressed(rgb: NDArray[np.uint8], format: Literal['jpeg', 'png'] = 'jpeg') -> bytes:
@@ -281,6 +295,22 @@ def _centre_crop(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     kept_columns = min(columns, max(1, round(rows * width / height)))
     top, left = (rows - kept_rows) // 2, (columns - kept_columns) // 2
     return rgb[top : top + kept_rows, left : left + kept_columns]
+
+
+def _undecodable(data: Bytes, format: str) -> ImageError:
+    return ImageError(
+        f'{memoryview(data).nbytes} bytes (format {quoted(format)}) are corrupt or no picture in '
+        f'JPEG, PNG, {", ".join(_OTHER_FORMATS)}'
+    )
+
+
+def _other_size(content: bytes, format: str) -> tuple[int, int]:
+    """Width and height of the less common formats, from Pillow, which decodes no pixel for it."""
+    try:
+        with PIL.Image.open(io.BytesIO(content), formats=_OTHER_FORMATS) as picture:
+            return picture.size
+    except Exception as error:  # its parsers raise much that is undocumented
+        raise _undecodable(content, format) from error
 
 
 def _png_size(content: bytes) -> tuple[int, int]:

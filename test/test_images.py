@@ -1,5 +1,6 @@
 """Do pictures come out as they went in, and is everything else refused with its name?"""
 
+import io
 import struct
 import zlib
 from array import array
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from grasp_ros import images
 from grasp_ros.images import ImageError, RawImage
@@ -79,7 +81,9 @@ def test_decoded_picture_owns_its_memory():
         (RawImage(bytes(44), 4, 4, 11, 'bgr8'), 'step is 11 bytes.*4 pixels in bgr8 has 12'),
         (RawImage(bytes(47), 4, 4, 12, 'rgb8'), '47 bytes.*have 48'),
         (RawImage(bytes(49), 4, 4, 12, 'rgb8'), '49 bytes.*have 48'),
-        (RawImage(bytes(9), 2**32 - 1, 2**30, 2**32 - 1, 'rgb8'), 'data has 9 bytes'),
+        (RawImage(bytes(9), 2**20, 60, 2**32 - 1, 'rgb8'), 'data has 9 bytes'),
+        (RawImage(bytes(9), 2**32 - 1, 2**30, 2**32 - 1, 'rgb8'), 'pixels; the limit is 64000000'),
+        (RawImage(b'', 1, 1, 3, 'x\n' * 10**6), r"^encoding '(x\\n){30}'\.\.\. is not supported"),
     ],
 )
 def test_bad_raw_picture_is_refused(image, fault):
@@ -116,9 +120,39 @@ def test_jpeg_keeps_colours():
 
 
 @pytest.mark.parametrize('extension', ['.bmp', '.ppm', '.webp', '.tiff'])
-def test_other_formats_are_left_to_opencv(extension):
+def test_less_common_formats_are_decoded(extension):
     _, data = cv2.imencode(extension, smooth())
     assert images.decode_compressed(data.tobytes()).shape == (48, 64, 3)
+
+
+def with_size_of_bmp(width, height):
+    data = bytearray(cv2.imencode('.bmp', smooth())[1].tobytes())
+    struct.pack_into('<ii', data, 18, width, height)
+    return bytes(data)
+
+
+def with_size_of_webp(width, height):
+    data = bytearray(cv2.imencode('.webp', smooth())[1].tobytes())
+    stream = data.index(b'VP8L') + 9  # sizes of 14 bits each follow its signature, RFC 9649
+    struct.pack_into('<I', data, stream, (width - 1) | (height - 1) << 14)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [b'P6 9000 9000 255\n', with_size_of_bmp(9000, 9000), with_size_of_webp(9000, 9000)],
+    ids=['ppm', 'bmp', 'webp'],
+)
+def test_huge_picture_of_a_less_common_format_is_refused_by_its_header(data):
+    with pytest.raises(ImageError, match='9000 x 9000 pixels; the limit is 64000000'):
+        images.check_compressed(data)
+
+
+def test_formats_that_nobody_needs_are_refused():
+    data = io.BytesIO()
+    Image.fromarray(smooth()).save(data, 'GIF')
+    with pytest.raises(ImageError, match='no picture in JPEG, PNG, BMP, PPM, TIFF, WEBP'):
+        images.check_compressed(data.getvalue(), 'gif')
 
 
 @pytest.mark.parametrize(
