@@ -281,6 +281,10 @@ def test_a_tiny_run_on_drawn_worlds_writes_a_model_that_loads(task, tmp_path, fe
         }
     )  # fmt: skip
     tiny = replace(tiny, decoder_iterations=2, manifold_iterations=2, reach_batch=16)
+    if tiny.on_policy_episodes:
+        tiny = replace(
+            tiny, on_policy_episodes=4, finetune_iterations=2, predictor_iterations=2
+        )
     options = [value for value in arguments(tmp_path, tiny) if not value.startswith('--task')]
     assert main([f'--task={task}', *options]) == 1
     model, manifest = load_model(tmp_path / 'model')

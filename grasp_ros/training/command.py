@@ -56,6 +56,11 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         trainer.finetune(record_on_policy(config, model, dataset.action_std))
         latents = _encode(model, dataset)
         trainer.time_to_reach(latents, 'time_to_reach_again')
+    if config.predictor_iterations:
+        driven = None
+        if config.on_policy_episodes:
+            driven = record_on_policy(config, model, dataset.action_std)
+        trainer.predictor(latents, driven)
     trainer.decoder(latents)
     if config.manifold_hidden:
         trainer.manifold(latents)

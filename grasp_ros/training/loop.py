@@ -96,6 +96,12 @@ def run_phase(
         save()
 
 
+def finished(folder: Path, name: str, iterations: int) -> bool:
+    """Whether phase `name` has made all its iterations."""
+    path = folder / f'{name}.pt'
+    return path.exists() and torch.load(path, weights_only=True)['done'] >= iterations
+
+
 @contextmanager
 def interrupt_deferred() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block: it is done as a whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.loop import Loss, run_phase
+from grasp_ros.training.gates import encode_all
+from grasp_ros.training.loop import Loss, finished, run_phase
 from grasp_ros.training.manifold import denoiser_loss
+from grasp_ros.training.predictor import LatentMotion, predictor_loss
 from grasp_ros.training.reach import reach_loss
 from grasp_ros.training.reach_graph import ReachLabels, graph_reach_loss, label, median_step
 from grasp_ros.training.recipes import TrainConfig
@@ -89,11 +92,15 @@ class Trainer:
         """The head, on the latents (E, L + 1, D) of the data; `name` keeps its progress."""
         config = self._config
         if config.reach_graphs:
-            labels = self._label(latents)
+            # Labels take minutes: not where nothing is left to do with them.
+            done = finished(self._work, name, config.reach_iterations)
+            labels = None if done else self._label(latents)
             self._run(
                 name,
                 self.model.reach_embedding,
-                lambda rng: graph_reach_loss(self.model, labels, config.reach_batch, rng),
+                lambda rng: graph_reach_loss(
+                    self.model, cast(ReachLabels, labels), config.reach_batch, rng
+                ),
                 config.reach_iterations,
                 1e-3,
             )
@@ -112,6 +119,32 @@ class Trainer:
                 config.reach_farthest,
             ),
             config.reach_iterations,
+            1e-3,
+        )
+
+    def predictor(self, latents: Tensor, driven: MotionDataset | None) -> None:
+        """The predictor once more, on the latents (E, L + 1, D) of the data and of `driven`."""
+        datasets = [(self._dataset, latents)]
+        if driven is not None:
+            datasets.append((driven, encode_all(self.model, driven)))
+        sources = [
+            LatentMotion(
+                encoded,
+                dataset.actions(
+                    np.arange(dataset.episodes),
+                    np.zeros(dataset.episodes, np.int64),
+                    dataset.length,
+                ),
+            )
+            for dataset, encoded in datasets
+        ]
+        fastest = self._dataset.worlds[0].max_speed
+        one_step = median_step(latents, self._dataset.motion.actions, fastest)
+        self._run(
+            'predictor',
+            self.model.predictor,
+            lambda rng: predictor_loss(self.model, sources, one_step, rng),
+            self._config.predictor_iterations,
             1e-3,
         )
 

@@ -22,6 +22,8 @@ class TrainConfig:
         decoder_iterations: of the decoder.
         on_policy_episodes: driven with the trained model, to finetune it with; 0 for none.
         finetune_iterations: of encoder and predictor, half of them on those episodes.
+        predictor_iterations: of the predictor alone, on frozen latents; half of its windows are
+            of episodes that the model drives once more, where there are such.
         manifold_iterations: of the denoiser that knows the manifold of latents.
         batch: windows, and pictures of the decoder, in an iteration.
         reach_batch: pairs in an iteration of the head.
@@ -53,6 +55,7 @@ class TrainConfig:
     decoder_iterations: int = 3000
     on_policy_episodes: int = 0
     finetune_iterations: int = 1500
+    predictor_iterations: int = 0
     manifold_iterations: int = 5000
     batch: int = 64
     reach_batch: int = 512
@@ -112,7 +115,7 @@ RECIPES: Mapping[str, TrainConfig] = {
             reach_hidden=384,
             keypoints=32,
             on_policy_episodes=600,
-            finetune_iterations=1500,
+            predictor_iterations=3000,
             probe_limit_px=1.5,
         ),
     )
