@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grasp_ros.benchmark.latency import Trial as LatencyTrial
-from grasp_ros.benchmark.latency import markdown, run_trial, summarise
+from grasp_ros.benchmark.latency import markdown, paired, run_trial, summarise
 from grasp_ros.benchmark.slow_planning import overshoot
 from grasp_ros.models.checkpoint import find_model
 
@@ -48,6 +48,20 @@ def test_slow_planning_makes_fewer_plans_and_is_noticed_by_the_estimate(entries)
     assert off['delay_s'] == 0
     # One plan in two or three periods.
     assert estimated['plans'] <= estimated['steps'] / 2 + 8
+
+
+def test_paired_differences_are_of_the_same_episodes():
+    def entry(compensation, seed, steps):
+        return {'periods': 1.0, 'compensation': compensation, 'seed': seed, 'reached': True,
+                'steps': steps, 'change': 0.1, 'overshoot_m': None}  # fmt: skip
+
+    rows = paired([entry('off', 1, 20), entry('off', 2, 40), entry('estimated', 2, 37),
+                   entry('estimated', 1, 19), entry('estimated', 3, 90)])  # fmt: skip
+    steps, change = rows
+    assert (steps['measure'], steps['episodes']) == ('steps', 2)
+    assert steps['difference'] == -2
+    assert steps['standard_error'] == 1
+    assert change['difference'] == 0
 
 
 def test_the_summary_counts(entries):

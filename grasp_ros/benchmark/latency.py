@@ -40,7 +40,8 @@ CONSTANT_S = 0.08
 COMPENSATIONS = ('off', 'constant', 'estimated')
 PERIODS = (0.5, 1.0, 2.0)
 NOTES = (
-    'off: plans start from the picture, as if planning took no time; constant: planning_delay is '
+    'off: plans start from the picture, as if planning took no time, but their commands are still '
+    'taken by their times; constant: planning_delay is '
     f'{CONSTANT_S:g} s, the default; estimated: from the measured delays. A solve takes the given '
     'number of control periods (0.1 s), spread by 10 %, 3 % of them twice as long. Steps over '
     'optimum: control periods until the robot has arrived to stay, beyond the time-optimal path, '
@@ -131,6 +132,53 @@ def summarise(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def paired(episodes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean differences to no compensation on the same episodes, each with its standard error."""
+    known = {(row['periods'], row['compensation'], row['seed']): row for row in episodes}
+    differences = []
+    for periods, compensation in product(PERIODS, COMPENSATIONS[1:]):
+        pairs = [
+            (row, known[periods, 'off', row['seed']])
+            for row in episodes
+            if (row['periods'], row['compensation']) == (periods, compensation)
+            and (periods, 'off', row['seed']) in known
+        ]
+        for measure, scale in (('steps', 1), ('change', 1), ('overshoot_m', 100)):
+            gaps = [
+                scale * (with_it[measure] - without[measure])
+                for with_it, without in pairs
+                if with_it['reached'] and without['reached']
+                and None not in (with_it[measure], without[measure])
+            ]
+            if len(gaps) < 2:
+                continue
+            differences.append(
+                {
+                    'periods': periods,
+                    'compensation': compensation,
+                    'measure': measure.replace('_m', '_cm'),
+                    'episodes': len(gaps),
+                    'difference': round(float(np.mean(gaps)), 4),
+                    'standard_error': round(float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5, 4),
+                }
+            )
+    return differences
+
+
+def paired_markdown(differences: Sequence[dict[str, Any]]) -> str:
+    """The differences as a table for people."""
+    lines = [
+        '| planning takes, periods | compensation | measure | difference to off | standard error |',
+        '|---|---|---|---|---|',
+    ]
+    lines += [
+        f'| {row["periods"]:g} | {row["compensation"]} | {row["measure"]} '
+        f'| {row["difference"]:+.3f} | {row["standard_error"]:.3f} |'
+        for row in differences
+    ]
+    return '\n'.join(lines)
+
+
 def markdown(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as a table for people."""
     lines = [
@@ -164,8 +212,18 @@ def plot(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             axes.bar(places, [value(row) or 0 for row in own], 0.25, label=compensation)
         axes.set_xticks(range(len(PERIODS)), [f'{periods:g}' for periods in PERIODS])
         axes.set(xlabel='planning takes, control periods', ylabel=label)
-    figure.axes[0].legend(title='compensation', loc='lower left')
+    figure.axes[1].legend(title='compensation', loc='upper left')
     figure.savefig(path, dpi=120)
+
+
+def write(folder: Path, content: dict[str, Any]) -> None:
+    """Write latency.json, latency.md and latency.png of the content of the first."""
+    rows = content['rows']
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'latency.json').write_text(_compact(content))
+    text = f'{markdown(rows)}\n\n{paired_markdown(content["paired"])}\n\n{content["notes"]}\n'
+    (folder / 'latency.md').write_text(text)
+    plot(folder / 'latency.png', rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,12 +261,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         'seeds': list(seeds),
         'notes': NOTES,
         'rows': rows,
+        'paired': paired(episodes),
         'episodes': episodes,
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / 'latency.json').write_text(_compact(content))
-    (options.output / 'latency.md').write_text(f'{markdown(rows)}\n\n{NOTES}\n')
-    plot(options.output / 'latency.png', rows)
+    write(options.output, content)
     print(markdown(rows))
     print(f'\nWrote latency.json, latency.md and latency.png to {options.output}')
     return 0
@@ -229,7 +285,7 @@ def _compact(content: dict[str, Any]) -> str:
     parts = []
     for name, value in content.items():
         text = json.dumps(value)
-        if name in ('rows', 'episodes'):
+        if name in ('rows', 'paired', 'episodes'):
             text = '[\n  ' + ',\n  '.join(map(json.dumps, value)) + '\n ]'
         parts.append(f' {json.dumps(name)}: {text}')
     return '{\n' + ',\n'.join(parts) + '\n}\n'
