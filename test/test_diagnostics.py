@@ -3,12 +3,13 @@
 import json
 import signal
 
+import numpy as np
 import pytest
 
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from planner_harness import planner
+from planner_harness import START, planner
 
 pytestmark = pytest.mark.ros
 NAMES = ['images', 'planning', 'commands', 'model', 'controller']
@@ -72,6 +73,28 @@ def test_states_levels_and_a_trace_through_the_life_of_a_node(tmp_path):
     threads = {e['args']['name']: e['tid'] for e in events if e['name'] == 'thread_name'}
     assert {e['tid'] for e in spans if e['name'] == 'plan'} == {threads['planning']}
     assert {e['tid'] for e in spans if e['name'] == 'publish'} == {threads['executor']}
+
+
+def test_of_a_fast_camera_only_the_pictures_planned_from_are_decoded(tmp_path):
+    """1280 x 720 at 60 Hz, on the planning thread alone; commands go on."""
+    trace = tmp_path / 'trace.json'
+    large = np.repeat(np.repeat(START, 12, axis=0), 20, axis=1)[:720]
+    with planner() as bench:
+        bench.restart({'trace_file': str(trace), 'goal_tolerance': 0.0})
+        bench.camera.show(large)
+        fast = bench.node.create_timer(1 / 60, bench.camera.publish)
+        bench.camera.goal()
+        bench.until_running()
+        bench.commands.clear()
+        bench.graph.spin_for(4.0)
+        bench.node.destroy_timer(fast)
+        assert len(bench.commands) > 20
+        assert bench.child.end(signal.SIGINT) == 0, bench.child.output
+    spans = [event for event in json.loads(trace.read_text()) if event['ph'] == 'X']
+    threads = {name: {e['tid'] for e in spans if e['name'] == name} for name in ('plan', 'decode')}
+    count = {name: sum(e['name'] == name for e in spans) for name in ('receive', 'decode')}
+    assert threads['decode'] == threads['plan']
+    assert 0 < count['decode'] < count['receive']
 
 
 def test_a_trace_that_cannot_be_written_is_named_and_stops_nothing():

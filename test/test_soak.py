@@ -51,6 +51,8 @@ def test_growing_memory_does_not():
     run = good_run()
     run.memory = [(float(second), (400 + second // 10) * MIB) for second in range(100)]
     assert failing(run) == ['memory growth']
+    assert failing(run, SHORT) == []
+    run.memory = [(float(second), (400 + second) * MIB) for second in range(100)]
     assert failing(run, SHORT) == ['memory growth']
 
 
