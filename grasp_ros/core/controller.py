@@ -6,10 +6,7 @@ clock: every time is handed in, in nanoseconds.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +15,6 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Frame, ImageSource, Picture
 from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
 from grasp_ros.core.gate import Gate
-from grasp_ros.core.history import TimedPlan, still_needed
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.latency import DelayEstimator, delay_bounds
 from grasp_ros.core.limits import Limits, NonFiniteCommandError
@@ -26,6 +22,7 @@ from grasp_ros.core.planner import Planner
 from grasp_ros.core.progress import StallWatch, goal_bounds
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.core.report import PlanReport
+from grasp_ros.core.situation import Goal, Situation, Snapshot
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
 from grasp_ros.core.world_model import WorldModel
@@ -34,19 +31,8 @@ NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
 
 
-@dataclass(frozen=True, eq=False)
-class _Goal:
-    number: int
-    picture: Picture
-    tolerance: float | None
-
-
 class Controller:
-    """Owns the previous plan; decides at each control tick what may be sent.
-
-    Attributes:
-        verdict: on the newest picture that was looked at.
-    """
+    """Plans for the situation, and decides at each control tick what may be sent."""
 
     def __init__(
         self,
@@ -77,44 +63,22 @@ class Controller:
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer
         )
+        self._situation = Situation(self._horizon.memory_ns)
         self._delay = DelayEstimator(*delay_bounds(config, self._horizon.period_s))
-        self._planning_since_ns: int | None = None
-        self._plans_dropped = 0
-        self._lock = threading.Lock()
         self._gate = Gate(
             space, limits, self._horizon.period_ns, config.stop_decay, config.dry_run
         )
-        self._enabled = True
-        self._holds: dict[str, tuple[State, str]] = {}
         self._failures = SolveFailures()
         self._stall = StallWatch(config)
-        self._goal: _Goal | None = None
-        self._goals = 0
-        self._epoch = 0
+        self._planning_since_ns: int | None = None
         self._planned_epoch = 0
-        self._clear()
+        self._last_now_ns: int | None = None
 
     def _clear(self) -> None:
         """Forget frames, plans and faults; the goal and the last command stay."""
-        with self._lock:
-            self._epoch += 1
-            self._frames: deque[Frame] = deque()
-            self._usable_stamp_ns: int | None = None
-            self._decoded_stamp_ns: int | None = None
-            self._decodable = True
-            self._image_reason = ''
-            self.verdict = Verdict()
-            self.prediction_error = float('nan')
-            self._bad_image = ''
-            self._bad_stamp_ns = -1
-            self._guard_forgets = True
-            self._arrival_ns: int | None = None
-            self._plans: tuple[TimedPlan, ...] = ()
-            self._fault: tuple[State, str] | None = None
-            self._reached = False
-            self._distance: float | None = None
-            self._last_now_ns: int | None = None
-            self._gate.forget_time()
+        self._situation.clear()
+        self._last_now_ns = None
+        self._gate.forget_time()
 
     def prepare(self) -> list[float]:
         """Prepare the planner and solve until the time is steady; solve times in seconds."""
@@ -122,25 +86,15 @@ class Controller:
 
     def reset(self) -> None:
         """Forget goal, frames, plans and published commands, as on activation."""
-        self._clear()
-        with self._lock:
-            self._goal = None
-            self._holds.clear()
-            self._failures.clear()
-            self._gate.reset()
-            self._delay.reset()
-            self._plans_dropped = 0
+        self._failures.clear()
+        self._gate.reset()
+        self._delay.reset()
+        self._last_now_ns = None
+        self._situation.reset()  # last: what is planned from then on finds all the rest reset
 
     def enable(self, enabled: bool) -> None:
         """Stop and hold, or resume with a new plan."""
-        with self._lock:
-            self._enabled = enabled
-            self._epoch += 1
-            self._plans = ()
-            self._bad_image = ''
-            self._guard_forgets = True
-            if self._fault is not None and self._fault[0] is State.STALLED:
-                self._fault = None
+        self._situation.enable(enabled)
 
     def hold(self, key: str, state: State | None, reason: str = '') -> None:
         """Stop for what only the caller sees, until it is taken back with None.
@@ -150,15 +104,7 @@ class Controller:
             state: to report, or None.
             reason: for people.
         """
-        with self._lock:
-            held = bool(self._holds)
-            if state is None:
-                self._holds.pop(key, None)
-            else:
-                self._holds[key] = (state, reason)
-            if held != bool(self._holds):
-                self._epoch += 1
-                self._plans = ()
+        self._situation.hold(key, state, reason)
 
     def reconfigure(self, config: ControllerConfig) -> None:
         """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
@@ -190,18 +136,12 @@ class Controller:
         if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
             ahead = (stamp_ns - now_ns) / NANOSECONDS
             return f'image stamp is {ahead:.3f} s ahead of now; check the clocks'
-        newest = self._frames[-1].stamp_ns if self._frames else None
+        newest = self._situation.frames.newest_ns
         if newest is not None and stamp_ns < newest:
             if newest - stamp_ns < self.config.image_timeout * NANOSECONDS:
                 return 'image is older than one received before'
             self._clear()
-        with self._lock:
-            self._frames.append(Frame(image, stamp_ns))
-            while self._frames[0].stamp_ns < stamp_ns - self._horizon.memory_ns:
-                self._frames.popleft()
-            self._arrival_ns = arrival_ns
-            if self._decodable:
-                self._usable_stamp_ns = stamp_ns
+        self._situation.add_frame(Frame(image, stamp_ns), arrival_ns)
         return None
 
     def set_goal(
@@ -217,31 +157,26 @@ class Controller:
         Returns:
             Whether it is a new goal; unchanged content is ignored, a new one clears the plan.
         """
-        if not restart and self._goal is not None and np.array_equal(self._goal.picture, image):
-            return False
-        with self._lock:
-            self._goals += 1
-            self._replace_goal(_Goal(self._goals, image, tolerance))
-        return True
+        return self._situation.set_goal(image, tolerance, restart)
 
     def clear_goal(self) -> None:
         """Stop, and wait for the next goal."""
-        with self._lock:
-            self._replace_goal(None)
+        self._situation.clear_goal()
 
-    def _replace_goal(self, goal: _Goal | None) -> None:
-        """What was planned and judged for the goal before is void; for holders of the lock."""
-        self._goal = goal
-        self._epoch += 1
-        self._plans = ()
-        self._fault = None
-        self._reached = False
-        self._distance = None
+    @property
+    def verdict(self) -> Verdict:
+        """On the newest picture that was looked at."""
+        return self._situation.frames.verdict
+
+    @property
+    def prediction_error(self) -> float:
+        """Of what was imagined for it, in model steps of motion; NaN where it is unknown."""
+        return self._situation.frames.prediction_error
 
     @property
     def goal_distance(self) -> float:
         """Of the newest picture from the present goal; NaN before it is known."""
-        distance = self._distance
+        distance = self._situation.distance
         return float('nan') if distance is None else distance
 
     @property
@@ -252,7 +187,7 @@ class Controller:
     @property
     def plans_dropped(self) -> int:
         """Plans made for a goal, an activation or a time that is no more, since `reset`."""
-        return self._plans_dropped
+        return self._situation.plans_dropped
 
     @property
     def clamps(self) -> ClampCounts:
@@ -274,23 +209,20 @@ class Controller:
 
         A fault of image, model or planner is reported and stops the robot; it never raises.
         """
-        with self._lock:
-            good = (frame for frame in self._frames if frame.stamp_ns > self._bad_stamp_ns)
-            frames, goal, epoch = tuple(good), self._goal, self._epoch
-            executing = () if self.config.dry_run else self._plans
-            enabled, reached = self._enabled, self._reached
-            holds = tuple(self._holds.values())
-            bad, forgets, self._guard_forgets = self._bad_image, self._guard_forgets, False
+        start = self._situation.snapshot()
+        epoch, frames, goal = start.epoch, start.frames, start.goal
+        executing = () if self.config.dry_run else start.plans
         self._planning_since_ns = None
-        if not enabled:
+        if not start.enabled:
             return PlanReport(State.DISABLED)
-        if holds:
-            return PlanReport(*holds[0])
+        if start.hold is not None:
+            return PlanReport(*start.hold)
         if self._failures.final:
             return self._plan_fault(epoch, State.PLANNER_ERROR, self._failures.final, None)
         if not frames:
+            bad = start.bad_image
             return PlanReport(State.BAD_IMAGE if bad else State.WAITING_IMAGE, bad)
-        if forgets:
+        if start.unsettled:
             self._guard.clear()
         if epoch != self._planned_epoch:
             self._horizon.forget()
@@ -306,16 +238,10 @@ class Controller:
                 return self._plan_fault(
                     epoch, State.PLANNER_ERROR, self._failures.failed(error), None
                 )
-            return self._image_fault(epoch, f'{type(error).__name__}: {error}')
-        with self._lock:
-            if epoch == self._epoch:
-                self._decodable = True
-                self._usable_stamp_ns = self._frames[-1].stamp_ns
-                self._decoded_stamp_ns = frames[-1].stamp_ns
-                self.verdict, self._bad_image = verdict, verdict.fault
-                self.prediction_error = imagined
-                if verdict.fault:
-                    self._bad_stamp_ns, self._plans = frames[-1].stamp_ns, ()
+            reason = f'{type(error).__name__}: {error}'
+            self._situation.undecodable(epoch, reason)
+            return PlanReport(State.STALE_IMAGE, reason)
+        self._situation.examined(epoch, frames[-1].stamp_ns, verdict, imagined)
         if verdict.fault:
             self._horizon.forget()
             return PlanReport(State.BAD_IMAGE, verdict.fault, outlook=outlook)
@@ -325,7 +251,7 @@ class Controller:
         if age > limit:  # a plan would expire at once; rolling forward to now might never end
             reason = f'image is {age:.2f} s old, max_plan_age is {limit:.2f} s; check the clocks'
             return PlanReport(State.STALE_IMAGE, reason, outlook=outlook)
-        settled = self._settle(outlook, goal, epoch, now_ns, bool(executing), reached)
+        settled = self._settle(outlook, goal, start, now_ns, bool(executing))
         if settled is not None:
             return settled
         try:
@@ -340,14 +266,9 @@ class Controller:
                 epoch, State.PLANNER_ERROR, self._failures.failed(error), outlook
             )
         self._failures.succeeded()
-        with self._lock:
-            accepted = epoch == self._epoch
-            if accepted:
-                self._plans = (timed, *still_needed(self._plans, now_ns))
-                self._fault, self._reached = None, False
-                self._planning_since_ns = now_ns
-            else:
-                self._plans_dropped += 1
+        accepted = self._situation.planned(epoch, timed, now_ns)
+        if accepted:
+            self._planning_since_ns = now_ns
         return PlanReport(
             State.RUNNING,
             plan=plan,
@@ -360,33 +281,28 @@ class Controller:
     def _settle(
         self,
         outlook: Outlook,
-        goal: _Goal,
-        epoch: int,
+        goal: Goal,
+        start: Snapshot,
         now_ns: int,
         driven: bool,
-        reached: bool,
     ) -> PlanReport | None:
         """Why there is nothing to plan: given up, reached, or unknown; None where there is."""
         assert outlook.distance is not None
+        epoch = start.epoch
         if not np.isfinite(outlook.distance):
             return self._plan_fault(
                 epoch, State.BAD_PLAN, 'the world model gives a non-finite goal distance', outlook
             )
-        with self._lock:
-            if epoch == self._epoch:
-                self._distance = outlook.distance
+        self._situation.measured(epoch, outlook.distance)
         stalled = self._stall.update(now_ns, outlook.distance, driven)
         if stalled:
             return self._plan_fault(epoch, State.STALLED, stalled, outlook)
         limit, released = goal_bounds(self.config, goal.tolerance)
-        if reached:
+        if start.reached:
             limit = max(limit, released)
         if outlook.distance >= limit:
             return None
-        with self._lock:
-            accepted = epoch == self._epoch
-            if accepted:
-                self._reached, self._fault, self._plans = True, None, ()
+        accepted = self._situation.arrived(epoch)
         self._horizon.renew()
         self._stall.restart()
         return PlanReport(State.REACHED, outlook=outlook, accepted=accepted)
@@ -402,8 +318,7 @@ class Controller:
         if before is not None and now_ns < before - self.config.image_timeout * NANOSECONDS:
             self._clear()
         self._last_now_ns = now_ns
-        with self._lock:
-            fault, plans = self._verdict(now_ns, steady_ns)
+        fault, plans = self._situation.judge(now_ns, steady_ns, self.config.image_timeout)
         if fault is not None:
             return self._stop(now_ns, *fault)
         timed = next((plan for plan in plans if plan.index(now_ns) >= 0), plans[-1])
@@ -434,72 +349,28 @@ class Controller:
 
     def pictures(self) -> tuple[Picture, Picture] | None:
         """The camera picture planned from last and the goal, (h, w, 3) uint8 RGB, if known."""
-        now, goal = self._horizon.picture, self._goal
+        now, goal = self._horizon.picture, self._situation.goal
         return None if now is None or goal is None else (now, goal.picture)
 
     def image_age(self, now_ns: int) -> float:
         """Age of the newest usable image by its stamp, seconds; NaN without one."""
-        stamp = self._usable_stamp_ns
-        return float('nan') if stamp is None else (now_ns - stamp) / NANOSECONDS
+        return self._situation.frames.age_s(now_ns)
 
     def plan_age(self, now_ns: int) -> float:
         """Age of the image behind the newest plan, seconds; NaN without a plan."""
-        plans = self._plans
+        plans = self._situation.plans
         if not plans:
             return float('nan')
         return (now_ns - plans[0].observation_stamp_ns) / NANOSECONDS
-
-    def _verdict(
-        self, now_ns: int, steady_ns: int | None
-    ) -> tuple[tuple[State, str] | None, tuple[TimedPlan, ...]]:
-        """Why to stop, if so, and the plans to take the command from, newest first."""
-        timeout = self.config.image_timeout
-        age = self.image_age(now_ns)
-        if steady_ns is not None and self._arrival_ns is not None:
-            age = max(age, (steady_ns - self._arrival_ns) / NANOSECONDS)
-        if not self._enabled:
-            return (State.DISABLED, 'disabled by the enable service'), ()
-        if self._holds:
-            return next(iter(self._holds.values())), ()
-        if not self._frames:
-            return (State.WAITING_IMAGE, 'no image received yet'), ()
-        if not self._decodable and not age <= timeout:
-            return (State.STALE_IMAGE, f'no usable image: {self._image_reason}'), ()
-        if not age <= timeout:
-            return (
-                State.STALE_IMAGE,
-                f'newest image is {age:.2f} s old, image_timeout is {timeout:.2f} s',
-            ), ()
-        if self._bad_image:
-            return (State.BAD_IMAGE, self._bad_image), ()
-        if self._goal is None:
-            return (State.WAITING_GOAL, 'no goal image received yet'), ()
-        if self._fault is not None:
-            return self._fault, ()
-        if self._reached:
-            return (State.REACHED, 'the goal is reached'), ()
-        if not self._plans:
-            return (State.PLANNING, 'no plan yet'), ()
-        return None, self._plans
 
     def _stop(self, now_ns: int, state: State, reason: str) -> Command:
         """The way to the stop action; nothing before any command."""
         action, clamped = self._gate.stop(now_ns)
         return Command(action, state, reason, clamped)
 
-    def _image_fault(self, epoch: int, reason: str) -> PlanReport:
-        with self._lock:
-            if epoch == self._epoch:
-                self._decodable = False
-                self._usable_stamp_ns = self._decoded_stamp_ns
-                self._image_reason = reason
-        return PlanReport(State.STALE_IMAGE, reason)
-
     def _plan_fault(
         self, epoch: int, state: State, reason: str, outlook: Outlook | None
     ) -> PlanReport:
-        with self._lock:
-            if epoch == self._epoch:
-                self._fault, self._plans = (state, reason), ()
+        self._situation.failed(epoch, state, reason)
         self._horizon.forget()
         return PlanReport(state, reason, outlook=outlook)

@@ -1,0 +1,256 @@
+"""What the two threads of a controller both know, behind one lock.
+
+Each change of goal, activation or time begins an epoch. What the planning thread finds out names
+the epoch that it started from, and is void in any other.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from grasp_ros.core.context import Frame, Picture
+from grasp_ros.core.frame_buffer import FrameBuffer
+from grasp_ros.core.history import TimedPlan, still_needed
+from grasp_ros.core.image_guard import Verdict
+from grasp_ros.core.types import State
+
+Fault = tuple[State, str]
+"""Why to stop: what to report, and the reason for people."""
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A goal.
+
+    Attributes:
+        number: tells goals apart.
+        picture: (h, w, 3) uint8 RGB.
+        tolerance: goal distance that counts as reached; None for that of the policy.
+    """
+
+    number: int
+    picture: Picture
+    tolerance: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a replan starts from.
+
+    Attributes:
+        epoch: of all of this.
+        frames: to plan from, in the order of their stamps.
+        bad_image: why those before must not be driven by; empty where they may.
+        unsettled: whether the guard must forget the pictures before.
+        goal: or None.
+        plans: in force, newest first.
+        enabled: False where the robot must stand.
+        hold: why else it must stand, or None.
+        reached: whether the goal counts as reached.
+    """
+
+    epoch: int
+    frames: tuple[Frame, ...]
+    bad_image: str
+    unsettled: bool
+    goal: Goal | None
+    plans: tuple[TimedPlan, ...]
+    enabled: bool
+    hold: Fault | None
+    reached: bool
+
+
+class Situation:
+    """Frames, goal, plans and faults; each method is one step, seen whole or not at all.
+
+    Attributes:
+        frames: to read only, as all of these.
+        goal: the present one, or None.
+        distance: of the newest picture from it; None before it is known.
+        plans: in force, newest first.
+        plans_dropped: those that came too late for their epoch, since `reset`.
+    """
+
+    def __init__(self, memory_ns: int) -> None:
+        """Begin with nothing known; frames matter for `memory_ns`."""
+        self._lock = threading.Lock()
+        self._memory_ns = memory_ns
+        self._epoch = 0
+        self._enabled = True
+        self._holds: dict[str, Fault] = {}
+        self._goals = 0
+        self.goal: Goal | None = None
+        self.plans_dropped = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start anew but for the goal; for holders of the lock."""
+        self._epoch += 1
+        self.frames = FrameBuffer(self._memory_ns)
+        self._unsettled = True
+        self.plans: tuple[TimedPlan, ...] = ()
+        self._fault: Fault | None = None
+        self._reached = False
+        self.distance: float | None = None
+
+    # What the caller of the controller says.
+
+    def clear(self) -> None:
+        """Forget frames, plans and faults; the goal stays."""
+        with self._lock:
+            self._forget()
+
+    def reset(self) -> None:
+        """Forget everything but whether the robot is enabled."""
+        with self._lock:
+            self._forget()
+            self.goal = None
+            self._holds.clear()
+            self.plans_dropped = 0
+
+    def enable(self, enabled: bool) -> None:
+        """See `Controller.enable`."""
+        with self._lock:
+            self._enabled = enabled
+            self._epoch += 1
+            self.plans = ()
+            self.frames.bad = ''
+            self._unsettled = True
+            if self._fault is not None and self._fault[0] is State.STALLED:
+                self._fault = None
+
+    def hold(self, key: str, state: State | None, reason: str) -> None:
+        """See `Controller.hold`."""
+        with self._lock:
+            held = bool(self._holds)
+            if state is None:
+                self._holds.pop(key, None)
+            else:
+                self._holds[key] = (state, reason)
+            if held != bool(self._holds):
+                self._epoch += 1
+                self.plans = ()
+
+    def add_frame(self, frame: Frame, arrival_ns: int | None) -> None:
+        """See `FrameBuffer.add`."""
+        with self._lock:
+            self.frames.add(frame, arrival_ns)
+
+    def set_goal(self, picture: Picture, tolerance: float | None, restart: bool) -> bool:
+        """See `Controller.set_goal`."""
+        if not restart and self.goal is not None and np.array_equal(self.goal.picture, picture):
+            return False
+        with self._lock:
+            self._goals += 1
+            self._replace_goal(Goal(self._goals, picture, tolerance))
+        return True
+
+    def clear_goal(self) -> None:
+        """Forget the goal and what was planned for it."""
+        with self._lock:
+            self._replace_goal(None)
+
+    def _replace_goal(self, goal: Goal | None) -> None:
+        """What was planned and judged for the goal before is void; for holders of the lock."""
+        self.goal = goal
+        self._epoch += 1
+        self.plans = ()
+        self._fault = None
+        self._reached = False
+        self.distance = None
+
+    def judge(
+        self, now_ns: int, steady_ns: int | None, image_timeout_s: float
+    ) -> tuple[Fault | None, tuple[TimedPlan, ...]]:
+        """Why to stop, if so, and the plans to take the command from, newest first.
+
+        Args:
+            now_ns: present time of the stamps' clock.
+            steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
+            image_timeout_s: how old the newest usable frame may be.
+        """
+        with self._lock:
+            if not self._enabled:
+                return (State.DISABLED, 'disabled by the enable service'), ()
+            if self._holds:
+                return next(iter(self._holds.values())), ()
+            unseen = self.frames.fault(now_ns, steady_ns, image_timeout_s)
+            if unseen is not None:
+                return unseen, ()
+            if self.goal is None:
+                return (State.WAITING_GOAL, 'no goal image received yet'), ()
+            if self._fault is not None:
+                return self._fault, ()
+            if self._reached:
+                return (State.REACHED, 'the goal is reached'), ()
+            if not self.plans:
+                return (State.PLANNING, 'no plan yet'), ()
+            return None, self.plans
+
+    # What the planning thread found out.
+
+    def snapshot(self) -> Snapshot:
+        """What to plan for."""
+        with self._lock:
+            unsettled, self._unsettled = self._unsettled, False
+            return Snapshot(
+                epoch=self._epoch,
+                frames=self.frames.good(),
+                bad_image=self.frames.bad,
+                unsettled=unsettled,
+                goal=self.goal,
+                plans=self.plans,
+                enabled=self._enabled,
+                hold=next(iter(self._holds.values()), None),
+                reached=self._reached,
+            )
+
+    def examined(
+        self, epoch: int, stamp_ns: int, verdict: Verdict, prediction_error: float
+    ) -> None:
+        """See `FrameBuffer.examined`; a bad picture voids the plans."""
+        with self._lock:
+            if epoch == self._epoch:
+                self.frames.examined(stamp_ns, verdict, prediction_error)
+                if verdict.fault:
+                    self.plans = ()
+
+    def undecodable(self, epoch: int, reason: str) -> None:
+        """See `FrameBuffer.undecodable`."""
+        with self._lock:
+            if epoch == self._epoch:
+                self.frames.undecodable(reason)
+
+    def measured(self, epoch: int, distance: float) -> None:
+        """Take the goal distance of the newest picture."""
+        with self._lock:
+            if epoch == self._epoch:
+                self.distance = distance
+
+    def failed(self, epoch: int, state: State, reason: str) -> None:
+        """Stop until a plan succeeds, or the goal counts as reached or is replaced."""
+        with self._lock:
+            if epoch == self._epoch:
+                self._fault, self.plans = (state, reason), ()
+
+    def arrived(self, epoch: int) -> bool:
+        """The goal counts as reached; returns whether the epoch is still the same."""
+        with self._lock:
+            same = epoch == self._epoch
+            if same:
+                self._reached, self._fault, self.plans = True, None, ()
+            return same
+
+    def planned(self, epoch: int, plan: TimedPlan, now_ns: int) -> bool:
+        """Execute a plan made at `now_ns`; returns whether the epoch is still the same."""
+        with self._lock:
+            same = epoch == self._epoch
+            if same:
+                self.plans = (plan, *still_needed(self.plans, now_ns))
+                self._fault, self._reached = None, False
+            else:
+                self.plans_dropped += 1
+            return same
