@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from grasp_ros.commands import NANOSECONDS, CommandLayout, MakeMessage
-from grasp_ros.images import encode_compressed, encode_raw, lazy_decoder
+from grasp_ros.images import encode_compressed, encode_raw, lazy_decoder, quoted
 from grasp_ros.msg import ActionPlan
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
@@ -68,7 +68,7 @@ def image_decoder(message: Image | CompressedImage) -> Callable[[], NDArray[np.u
 def picture_kind(message: Image | CompressedImage) -> str:
     """Size and encoding of a picture, or its format where it is compressed, for people."""
     if isinstance(message, CompressedImage):
-        return f'format {message.format!r}'
+        return f'format {quoted(message.format)}'
     return f'{message.width} x {message.height} in {message.encoding}'
 
 

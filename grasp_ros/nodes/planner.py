@@ -32,10 +32,10 @@ from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
+from grasp_ros.nodes.intake import take_goal, take_image
 from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.messages import (
     CommandEncoder,
-    image_decoder,
     image_message,
     picture_kind,
     plan_message,
@@ -292,37 +292,25 @@ class PlannerNode(LifecycleNode):
         if not self._active or self._parts is None:
             return
         now_ns = self.get_clock().now().nanoseconds
-        try:
-            source = image_decoder(message)
-        except ImageError as error:
-            self._refuse('image', str(error))
+        refused = take_image(self._parts.controller, message, now_ns, time.monotonic_ns())
+        if refused:
+            self._supervisor.images_refused += 1
+            self._warn('image', f'image refused: {refused}')
             return
         self._supervisor.picture(picture_kind(message))
-        acquired_ns = stamp_ns(message.header.stamp)
-        if acquired_ns == 0:
+        if stamp_ns(message.header.stamp) == 0:
             self._warn('zero stamp', 'images carry no stamp; they count as acquired now', once=True)
-            acquired_ns = now_ns
-        refused = self._parts.controller.observe(
-            source, acquired_ns, now_ns=now_ns, arrival_ns=time.monotonic_ns()
-        )
-        if refused:
-            self._refuse('stamp', refused)
-            return
         self._thread.trigger(self._replan)
-
-    def _refuse(self, key: str, reason: str) -> None:
-        self._supervisor.images_refused += 1
-        self._warn(key, f'image refused: {reason}')
 
     def _on_goal(self, message: Image | CompressedImage) -> None:
         if not self._active or self._parts is None:
             return
         try:
-            picture = image_decoder(message)()
+            picture = take_goal(self._parts.controller, message)
         except ImageError as error:
             self._warn('goal', f'goal image refused: {error}')
             return
-        if self._parts.controller.set_goal(picture):
+        if picture is not None:
             if self._reach is not None:
                 self._reach.abort('replaced by a goal image on the topic')
             self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')

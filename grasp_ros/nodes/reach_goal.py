@@ -18,8 +18,7 @@ from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.goal_run import GoalRun, Outcome
 from grasp_ros.core.types import Command
-from grasp_ros.images import ImageError
-from grasp_ros.nodes.messages import image_decoder
+from grasp_ros.nodes.intake import check_action_goal
 
 FEEDBACK_S = 0.2
 FLUSHES = 5
@@ -147,14 +146,10 @@ class ReachGoalServer:
         """Why a goal cannot be accepted; keeps the decoded picture of one that can."""
         if not self._is_active():
             return 'the node is not active'
-        for name in ('tolerance', 'timeout'):
-            value = getattr(goal, name)
-            if not (math.isfinite(value) and value >= 0):
-                return f'{name} is {value}; it must be a finite number >= 0'
         try:
-            self._picture = image_decoder(goal.goal_image)()
-        except ImageError as error:
-            return f'goal_image: {error}'
+            self._picture = check_action_goal(goal)
+        except ValueError as error:
+            return str(error)
         return ''
 
     def _accept(self, goal_handle: Any) -> None:

@@ -1,0 +1,70 @@
+"""What arrives from outside is checked here and handed to the controller, or refused with a reason.
+
+The node's callbacks and the fuzz share this, so that what is fuzzed is what runs.
+"""
+
+from __future__ import annotations
+
+import math
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from grasp_ros.action import ReachGoal
+from grasp_ros.core.context import Picture
+from grasp_ros.core.controller import Controller
+from grasp_ros.images import ImageError
+from grasp_ros.nodes.messages import image_decoder, stamp_ns
+
+
+def take_image(
+    controller: Controller, message: Image | CompressedImage, now_ns: int, arrival_ns: int
+) -> str | None:
+    """Hand a camera picture to the controller, undecoded; a zero stamp counts as now.
+
+    Args:
+        controller: gets it.
+        message: the picture.
+        now_ns: present time of the stamps' clock.
+        arrival_ns: present time of a steady clock.
+
+    Returns:
+        None, or why it was refused.
+    """
+    try:
+        source = image_decoder(message)
+    except ImageError as error:
+        return str(error)
+    acquired_ns = stamp_ns(message.header.stamp) or now_ns
+    return controller.observe(source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns)
+
+
+def take_goal(controller: Controller, message: Image | CompressedImage) -> Picture | None:
+    """Hand a goal picture to the controller.
+
+    Returns:
+        The picture, or None where it is the present goal.
+
+    Raises:
+        ImageError: if it cannot be decoded; the present goal stays.
+    """
+    picture = image_decoder(message)()
+    return picture if controller.set_goal(picture) else None
+
+
+def check_action_goal(goal: ReachGoal.Goal) -> Picture:
+    """Check a goal of the action ~/reach_goal.
+
+    Returns:
+        Its decoded picture.
+
+    Raises:
+        ValueError: naming the field that cannot be used.
+    """
+    for name in ('tolerance', 'timeout'):
+        value = getattr(goal, name)
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f'{name} is {value}; it must be a finite number >= 0')
+    try:
+        return image_decoder(goal.goal_image)()
+    except ImageError as error:
+        raise ValueError(f'goal_image: {error}') from error
