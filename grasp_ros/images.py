@@ -314,10 +314,22 @@ def _other_size(content: bytes, format: str) -> tuple[int, int]:
 
 
 def _png_size(content: bytes) -> tuple[int, int]:
+    """Width and height from the header, after a walk along the chunks.
+
+    OpenCV allocates as many bytes for a chunk as it claims to have, before it reads them.
+    """
     if len(content) < 24 or content[12:16] != b'IHDR':
         raise ImageError('the PNG picture is corrupt: its header is incomplete')
     width, height = struct.unpack_from('>II', content, 16)
-    return width, height
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(content):
+        length, kind = struct.unpack_from('>I4s', content, position)
+        position += 12 + length
+        if position > len(content):
+            break
+        if kind == b'IEND':
+            return width, height
+    raise ImageError('the PNG picture is truncated or corrupt: a chunk is incomplete')
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:

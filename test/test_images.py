@@ -31,11 +31,14 @@ def smooth(height=48, width=64):
     return np.stack([x, y, 255 - x / 2 - y / 2], axis=-1).astype(np.uint8)
 
 
-def png_header(width, height):
-    chunk = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
-    return (
-        b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + chunk + struct.pack('>I', zlib.crc32(chunk))
-    )
+def png_chunk(kind, content=b''):
+    body = kind + content
+    return struct.pack('>I', len(content)) + body + struct.pack('>I', zlib.crc32(body))
+
+
+def png_without_pixels(width, height):
+    header = png_chunk(b'IHDR', struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0))
+    return b'\x89PNG\r\n\x1a\n' + header + png_chunk(b'IEND')
 
 
 def with_padding(raw, padding):
@@ -185,6 +188,14 @@ def test_truncated_jpeg_is_seen_without_decoding():
         images.check_compressed(data[: len(data) // 2 + 300], 'jpeg')
 
 
+def test_png_chunk_that_claims_more_bytes_than_there_are_is_seen_without_decoding():
+    # OpenCV allocates what a chunk claims to have: 2 GB for a picture of a kilobyte.
+    data = bytearray(images.encode_compressed(smooth(), 'png'))
+    struct.pack_into('>I', data, data.index(b'IDAT') - 4, 2**31 - 1)
+    with pytest.raises(ImageError, match='truncated or corrupt: a chunk is incomplete'):
+        images.check_compressed(data, 'png')
+
+
 def test_padding_after_a_jpeg_is_harmless():
     data = images.encode_compressed(smooth(), 'jpeg') + bytes(100)
     assert images.decode_compressed(data, 'jpeg').shape == (48, 64, 3)
@@ -195,8 +206,8 @@ def test_padding_after_a_jpeg_is_harmless():
     [
         (b'', 'jpeg', "'jpeg'.* is empty"),
         (b'no picture at all', 'jpeg', "17 bytes .*'jpeg'.* corrupt or no picture"),
-        (png_header(0, 9), 'png', '0 x 9 pixels'),
-        (png_header(100_000, 100_000), 'png', '100000 x 100000 pixels; the limit is 64000000'),
+        (png_without_pixels(0, 9), 'png', '0 x 9 pixels'),
+        (png_without_pixels(60_000, 60_000), 'png', '60000 x 60000 pixels; the limit is 64000000'),
         (b'x', '16UC1; compressedDepth png', 'depth picture'),
     ],
 )
