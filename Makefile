@@ -3,6 +3,7 @@
 PYTHON ?= python3
 EPISODES ?= 5
 DURATION ?= 1800
+MESSAGES ?= 100000
 
 # A ROS installation or another environment that the shell has sourced must not leak in; the guard
 # variable is inherited from a parent that runs on ROS wheels and would keep ours from starting.
@@ -19,7 +20,7 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train bench faults soak test lint clean
+.PHONY: help setup demo train bench faults fuzz soak test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
@@ -27,6 +28,7 @@ help:
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
+	@echo 'make fuzz    MESSAGES=100000 mutated images and goals: no crash, no command from an invalid one'
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'
@@ -94,6 +96,9 @@ bench: setup
 
 faults: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.faults.command --output out/faults $(ARGS)
+
+fuzz: setup
+	@$(VENV_PYTHON) -m grasp_ros.nodes.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
 
 # Exit status 5 of pytest: nothing was selected, which is not a failure.
 pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(ARGS) || [ $$? -eq 5 ]

@@ -1,0 +1,1 @@
+"""Mutated messages, by the hundred thousand, against everything that takes messages."""
