@@ -35,7 +35,7 @@ _FROM_RGB = {
     'mono8': cv2.COLOR_RGB2GRAY,
 }
 _PNG_SIGNATURE = b'\x89PNG\r\n\x1a\n'
-_OTHER_FORMATS = ('BMP', 'PPM', 'TIFF', 'WEBP')
+_OTHER_FORMATS = ('BMP', 'PPM', 'TIFF')
 
 
 class ImageError(ValueError):
@@ -179,6 +179,8 @@ def check_compressed(data: Bytes, format: str = '') -> None:
         width, height = _png_size(content)
     elif content.startswith(b'\xff\xd8'):
         width, height = _jpeg_size(content)
+    elif content.startswith(b'RIFF') and content[8:12] == b'WEBP':
+        width, height = _webp_size(content)
     else:
         width, height = _other_size(content, format)
     if width == 0 or height == 0:
@@ -300,7 +302,7 @@ def _centre_crop(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
 def _undecodable(data: Bytes, format: str) -> ImageError:
     return ImageError(
         f'{memoryview(data).nbytes} bytes (format {quoted(format)}) are corrupt or no picture in '
-        f'JPEG, PNG, {", ".join(_OTHER_FORMATS)}'
+        f'JPEG, PNG, WebP, {", ".join(_OTHER_FORMATS)}'
     )
 
 
@@ -309,6 +311,8 @@ def _other_size(content: bytes, format: str) -> tuple[int, int]:
     try:
         with PIL.Image.open(io.BytesIO(content), formats=_OTHER_FORMATS) as picture:
             return picture.size
+    except PIL.Image.DecompressionBombError as error:  # at more than a hundred million
+        raise ImageError(f'the picture has too many pixels; the limit is {MAX_PIXELS}') from error
     except Exception as error:  # its parsers raise much that is undocumented
         raise _undecodable(content, format) from error
 
@@ -330,6 +334,20 @@ def _png_size(content: bytes) -> tuple[int, int]:
         if kind == b'IEND':
             return width, height
     raise ImageError('the PNG picture is truncated or corrupt: a chunk is incomplete')
+
+
+def _webp_size(content: bytes) -> tuple[int, int]:
+    """Width and height (RFC 9649); Pillow would allocate the whole picture to tell."""
+    kind, word = content[12:16], int.from_bytes(content[21:25], 'little')
+    if len(content) < 30:
+        raise ImageError('the WebP picture is corrupt: its header is incomplete')
+    if kind == b'VP8X':
+        width, height = (int.from_bytes(content[at : at + 3], 'little') for at in (24, 27))
+        return width + 1, height + 1
+    if kind == b'VP8L':
+        return (word & 0x3FFF) + 1, (word >> 14 & 0x3FFF) + 1
+    width, height = struct.unpack_from('<HH', content, 26)
+    return width & 0x3FFF, height & 0x3FFF
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:

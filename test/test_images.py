@@ -122,6 +122,19 @@ def test_jpeg_keeps_colours():
     assert np.abs(decoded.astype(int) - rgb).mean() < 2
 
 
+@pytest.mark.parametrize('quality', [80, 101])  # VP8, and VP8L without loss
+@pytest.mark.parametrize('metadata', [b'', b'Exif\0\0MM\0*\0\0\0\x08\0\0'])  # with it VP8X
+def test_size_of_every_webp_is_read(quality, metadata, monkeypatch):
+    data = io.BytesIO()
+    Image.fromarray(smooth()).save(
+        data, 'WEBP', quality=min(quality, 100), lossless=quality > 100, exif=metadata
+    )
+    assert images.decode_compressed(data.getvalue()).shape == (48, 64, 3)
+    monkeypatch.setattr(images, 'MAX_PIXELS', 48 * 64 - 1)
+    with pytest.raises(ImageError, match='has 64 x 48 pixels'):
+        images.check_compressed(data.getvalue())
+
+
 @pytest.mark.parametrize('extension', ['.bmp', '.ppm', '.webp', '.tiff'])
 def test_less_common_formats_are_decoded(extension):
     _, data = cv2.imencode(extension, smooth())
@@ -154,7 +167,7 @@ def test_huge_picture_of_a_less_common_format_is_refused_by_its_header(data):
 def test_formats_that_nobody_needs_are_refused():
     data = io.BytesIO()
     Image.fromarray(smooth()).save(data, 'GIF')
-    with pytest.raises(ImageError, match='no picture in JPEG, PNG, BMP, PPM, TIFF, WEBP'):
+    with pytest.raises(ImageError, match='no picture in JPEG, PNG, WebP, BMP, PPM, TIFF'):
         images.check_compressed(data.getvalue(), 'gif')
 
 

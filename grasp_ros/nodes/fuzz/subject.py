@@ -60,14 +60,14 @@ class MomentModel:
         return latents[:, -1] + 0.1 * actions[:, -1]
 
 
-def small_controller() -> Controller:
-    """A controller that plans in a millisecond or two."""
+def small_controller(rate: float = RATE) -> Controller:
+    """A controller that plans in a millisecond or two; `rate` limits velocities, m/s^2."""
     model = MomentModel()
     space = ActionSpace(
         ActionKind.VELOCITY, ('x', 'y'), ('m/s', 'm/s'), np.full(2, -LIMIT), np.full(2, LIMIT),
         np.zeros(2), np.ones(2),
     )  # fmt: skip
-    limits = Limits(space.low, space.high, np.full(2, RATE))
+    limits = Limits(space.low, space.high, np.full(2, rate))
     config = ControllerConfig(
         horizon=3, horizon_floor=2, model_dt=PERIOD_S, planning_delay=0.05, estimate_delay=False
     )
