@@ -230,16 +230,19 @@ def test_a_jpeg_cut_short_is_refused(small):
     runs(small, compressed_message)
 
 
-def test_a_corrupt_jpeg_is_named_and_stops_the_robot(small):
+def test_a_corrupt_png_is_named_and_stops_the_robot(small):
     def encode(picture, stamp, frame_id):
-        message = compressed_message(picture, stamp, frame_id)
-        message.data = array('B', bytes(1000))
+        message = compressed_message(picture, stamp, frame_id, 'png')
+        data = bytearray(message.data)
+        data[60:-30] = bytes(len(data) - 90)  # the pixels only: no header shows it
+        message.data = array('B', bytes(data))
         return message
 
     runs(small, compressed_message)
     small.camera.show(START, encode)
     status = small.until_state(PlanStatus.STALE_IMAGE)
-    assert "no usable image: ImageError: 1000 bytes (format 'jpeg') are corrupt" in status.reason
+    assert 'no usable image: ImageError: ' in status.reason
+    assert "bytes (format 'png') are corrupt" in status.reason
     assert status.reason in small.new_output()
     seen = len(small.commands)
     small.until(lambda: len(small.commands) >= seen + 3)
