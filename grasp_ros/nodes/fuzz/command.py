@@ -11,13 +11,12 @@ import faulthandler
 import json
 import os
 import resource
+import signal
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,6 @@ MOST_MEMORY_MIB = 1024
 SHOWN = 20
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """What one chunk of messages led to, and the worker's largest memory so far."""
-
-    counts: Counts
-    memory_mib: float
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the fuzz.
 
@@ -55,13 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parse(arguments)
     options.output.mkdir(parents=True, exist_ok=True)
-    total, memory_mib, status = Counts(), 0.0, 0
+    total, status = Counts(), 0
     try:
-        memory_mib = _perform(options.messages, options.seed, total, options.output / DECODERS)
+        _perform(options.messages, options.seed, total, options.output / DECODERS)
     except KeyboardInterrupt:
         print('\nInterrupted.', file=sys.stderr)
         status = 130
-    report = make_report(total, memory_mib, options.messages, options.seed)
+    report = make_report(total, options.messages, options.seed)
     path = options.output / 'report.json'
     path.write_text(json.dumps(report, indent=2) + '\n')
     for fault in (*total.crashes, *total.violations)[:SHOWN]:
@@ -69,13 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f'{total.messages} messages: {report["refused"]} refused, {report["stopped"]} stopped the '
         f'robot, {report["taken"]} taken; {len(total.crashes)} crashes, {len(total.violations)} '
-        f'violations; {total.running} commands followed a plan; {memory_mib:.0f} MiB at most\n'
+        f'violations; {total.running} commands followed a plan; {total.memory_mib:.0f} MiB '
+        f'at most\n'
         f'Wrote {path}'
     )
     return status or int(not report['ok'])
 
 
-def make_report(total: Counts, memory_mib: float, messages: int, seed: int) -> dict[str, Any]:
+def make_report(total: Counts, messages: int, seed: int) -> dict[str, Any]:
     """What is written as JSON; `ok` says whether nothing broke and something was proved."""
     by_outcome: dict[str, int] = {}
     for outcomes in total.outcomes.values():
@@ -90,14 +82,14 @@ def make_report(total: Counts, memory_mib: float, messages: int, seed: int) -> d
         'crashes': len(total.crashes),
         'violations': len(total.violations),
         'running_commands': total.running,
-        'memory_mib': round(memory_mib),
+        'memory_mib': round(total.memory_mib),
         'slowest_ms': round(total.slowest_ms[0]),
         'slowest': total.slowest_ms[1],
         'ok': (
             total.messages >= messages
             and not total.crashes
             and not total.violations
-            and memory_mib <= MOST_MEMORY_MIB
+            and total.memory_mib <= MOST_MEMORY_MIB
             and (total.running > 0 or messages < CHUNK)
         ),
         'outcomes': dict(sorted(by_outcome.items())),
@@ -106,67 +98,85 @@ def make_report(total: Counts, memory_mib: float, messages: int, seed: int) -> d
     }
 
 
-def _perform(messages: int, seed: int, total: Counts, log: Path) -> float:
-    """Fuzz chunk by chunk into `total`; the workers' largest memory in MiB."""
-    memory_mib = 0.0
+def _perform(messages: int, seed: int, total: Counts, log: Path) -> None:
+    """Fuzz chunk by chunk into `total`."""
     log.unlink(missing_ok=True)
-    pool = _pool(log)
+    worker = Worker(log)
     try:
         with tqdm(total=messages, unit='message', disable=None) as bar:
             for number, start in enumerate(range(0, messages, CHUNK)):
                 count = min(CHUNK, messages - start)
                 try:
-                    chunk = pool.submit(fuzz_chunk, count, seed, number).result()
-                except BrokenProcessPool:
-                    total.crashes.append(f'the worker died in chunk {number} of seed {seed}')
-                    total.outcomes.setdefault('unknown', {})['crash'] = count
-                    pool = _pool(log)
-                else:
-                    _merge(total, chunk.counts)
-                    memory_mib = max(memory_mib, chunk.memory_mib)
+                    total.merge(worker.fuzz(count, seed, number))
+                except WorkerDiedError as error:
+                    total.crashes.append(f'chunk {number} of seed {seed}: {error}; see {log}')
+                    total.merge(Counts(outcomes={'unknown': {'crash': count}}))
+                    worker = Worker(log)
                 bar.update(count)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    return memory_mib
+        worker.end()
 
 
-def _pool(log: Path) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        1, mp_context=get_context('spawn'), initializer=_begin, initargs=(log,)
-    )
+class WorkerDiedError(Exception):
+    """The worker process is gone; the message says how it ended."""
 
 
-def _begin(log: Path) -> None:
-    """Let decoders complain into a file, and the last words of a dying worker go there, too."""
+class Worker:
+    """A process that fuzzes; what a decoder does to it does not end the command."""
+
+    def __init__(self, log: Path) -> None:
+        """Start it; it complains into `log`."""
+        context = get_context('spawn')
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, log), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def fuzz(self, count: int, seed: int, number: int) -> Counts:
+        """See `fuzz_chunk`.
+
+        Raises:
+            WorkerDiedError: if the process ends meanwhile.
+        """
+        try:
+            self._connection.send((count, seed, number))
+            counts: Counts = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise WorkerDiedError(
+                f'the worker died with exit status {self._process.exitcode}'
+            ) from None
+        return counts
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.join()
+
+
+def _work(orders: Connection, log: Path) -> None:
+    """Fuzz the chunks that are asked for; decoders complain into the log, as do last words."""
     with log.open('ab') as file:
         os.dup2(file.fileno(), sys.stderr.fileno())
     faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the command, which ends this
+    while True:
+        orders.send(fuzz_chunk(*orders.recv()))
 
 
-def fuzz_chunk(count: int, seed: int, number: int) -> Chunk:
+def fuzz_chunk(count: int, seed: int, number: int) -> Counts:
     """Send the mutants of one chunk, which depend on seed and number only."""
     subject = _subject()
     subject.counts = Counts()
     subject.fuzz(count, np.random.default_rng([seed, number]))
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return Chunk(subject.counts, kibibytes / 1024)
+    subject.counts.memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return subject.counts
 
 
 @lru_cache
 def _subject() -> Subject:
     torch.set_num_threads(1)
     return Subject(small_controller())
-
-
-def _merge(total: Counts, counts: Counts) -> None:
-    for name, outcomes in counts.outcomes.items():
-        known = total.outcomes.setdefault(name, {})
-        for outcome, count in outcomes.items():
-            known[outcome] = known.get(outcome, 0) + count
-    total.crashes += counts.crashes
-    total.violations += counts.violations
-    total.running += counts.running
-    total.slowest_ms = max(total.slowest_ms, counts.slowest_ms)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

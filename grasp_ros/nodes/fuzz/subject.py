@@ -89,6 +89,7 @@ class Counts:
         violations: commands that should not have left, and invalid messages that were taken.
         running: commands that followed a plan; without any, nothing was proved.
         slowest_ms: longest time for one mutant, and its name.
+        memory_mib: most that the process ever held.
     """
 
     outcomes: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -96,11 +97,23 @@ class Counts:
     violations: list[str] = field(default_factory=list)
     running: int = 0
     slowest_ms: tuple[float, str] = (0.0, '')
+    memory_mib: float = 0.0
 
-    def add(self, name: str, outcome: str) -> None:
-        """Count one mutant."""
+    def add(self, name: str, outcome: str, count: int = 1) -> None:
+        """Count a mutant, or some."""
         outcomes = self.outcomes.setdefault(name, {})
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        outcomes[outcome] = outcomes.get(outcome, 0) + count
+
+    def merge(self, others: Counts) -> None:
+        """Count those of another run, too."""
+        for name, outcomes in others.outcomes.items():
+            for outcome, count in outcomes.items():
+                self.add(name, outcome, count)
+        self.crashes += others.crashes
+        self.violations += others.violations
+        self.running += others.running
+        self.slowest_ms = max(self.slowest_ms, others.slowest_ms)
+        self.memory_mib = max(self.memory_mib, others.memory_mib)
 
     @property
     def messages(self) -> int:
