@@ -116,7 +116,6 @@ RECIPES: Mapping[str, TrainConfig] = {
             keypoints=32,
             on_policy_episodes=600,
             predictor_iterations=3000,
-            probe_limit_px=1.5,
         ),
     )
 }
