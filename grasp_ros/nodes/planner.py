@@ -154,6 +154,8 @@ class PlannerNode(LifecycleNode):
         # What is there now stays: looking through it again would hold everything up for long.
         gc.collect()
         gc.freeze()
+        # How rarely all is looked through depends on how much there was the last time: now little.
+        gc.collect()
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
             f'configured: {values["planner.name"]} on {parts.model.device} '
