@@ -8,11 +8,8 @@ import threading
 import time
 import traceback
 from concurrent.futures import wait
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -20,52 +17,34 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
 from grasp_ros.assembly import Assembly, assemble, reconfigure
 from grasp_ros.core.planner import execution_failed, execution_of
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import Command, State
+from grasp_ros.core.types import Command
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
-from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.intake import take_goal, take_image
 from grasp_ros.nodes.live_parameters import refusal
-from grasp_ros.nodes.messages import (
-    CommandEncoder,
-    image_message,
-    picture_kind,
-    plan_message,
-    stamp_ns,
-)
+from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread, leave
 from grasp_ros.nodes.reach_goal import ReachGoalServer
+from grasp_ros.nodes.replanner import Replanner
 from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.state_log import StateLog
+from grasp_ros.nodes.status import StatusPublisher
 from grasp_ros.nodes.supervisor import Supervisor, model_files
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
 from grasp_ros.parameter import ParameterError
 from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
-from grasp_ros.reports import Statistics, film_strip, plan_fields, status_fields
 
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS
 SWITCH_INTERVAL_S = 0.0001
-
-
-@dataclass(frozen=True, eq=False)
-class _Made:
-    """What one replan left for the executor thread to publish; `plans` counts those before, too."""
-
-    report: PlanReport
-    plans: int
-    message: ActionPlan | None
-    strip: NDArray[np.uint8] | None
 
 
 class PlannerNode(LifecycleNode):
@@ -97,7 +76,6 @@ class PlannerNode(LifecycleNode):
         self._parts: Assembly | None = None
         self._configured = False
         self._active = False
-        self._activation = 0
         self._timer: Any = None
         self._topics: Topics | None = None
         self._reach: ReachGoalServer | None = None
@@ -173,11 +151,7 @@ class PlannerNode(LifecycleNode):
         assert self._topics is not None
         result = super().on_activate(state)
         self._parts.controller.reset()
-        self._activation += 1
         self._diagnostics.start(self._values)
-        self._made: _Made | None = None
-        self._shown: _Made | None = None
-        self._watched = False
         self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
         # On the wall the steady clock keeps the period; simulated time must drive it itself.
@@ -194,6 +168,22 @@ class PlannerNode(LifecycleNode):
             lambda: self._values,
             lambda now_ns: self._tick(Time(nanoseconds=now_ns, clock_type=clock.clock_type)),
             self._files,
+        )
+        self._replanner = Replanner(
+            self._parts,
+            self._supervisor,
+            lambda: self._values,
+            lambda: self.get_clock().now().nanoseconds,
+            self._warn,
+        )
+        self._status = StatusPublisher(
+            self._parts,
+            self._topics,
+            self._replanner,
+            self._supervisor,
+            self._ticks,
+            self._diagnostics,
+            lambda: self._values,
         )
         self._active = True
         return result
@@ -350,8 +340,8 @@ class PlannerNode(LifecycleNode):
 
     def _tick(self, now: Time) -> None:
         """One control period; the command comes first."""
-        parts, topics = self._parts, self._topics
-        if not self._active or parts is None or topics is None:
+        parts = self._parts
+        if not self._active or parts is None:
             return
         self._supervisor.watch_thread()
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
@@ -362,42 +352,7 @@ class PlannerNode(LifecycleNode):
         if self._reach is not None:
             self._reach.tick(self._tick_clock.now().nanoseconds, command)
         self._supervisor.ticked(command.state)
-        made = self._made
-        statistics = Statistics(
-            image_age_s=parts.controller.image_age(now.nanoseconds),
-            plan_age_s=parts.controller.plan_age(now.nanoseconds),
-            plans=made.plans if made else 0,
-            missed=self._ticks.missed,
-            clamps=parts.controller.clamps,
-            jitter_s=jitter_s,
-            planning_delay_s=parts.controller.planning_delay,
-            plans_dropped=parts.controller.plans_dropped,
-            images_refused=self._supervisor.images_refused,
-            solves_late=self._supervisor.late.count,
-            novelty=parts.controller.verdict.novelty,
-            prediction_error=parts.controller.prediction_error,
-        )
-        header = Header(stamp=now.to_msg(), frame_id=self._values['command.frame_id'])
-        status = PlanStatus(
-            header=header,
-            **status_fields(
-                command,
-                made.report if made else None,
-                statistics,
-                parts.planner,
-                self._values,
-                parts.model.device,
-            ),
-        )
-        topics.status.publish(status)
-        self._diagnostics.tick(status)
-        self._watched = topics.imagined.get_subscription_count() > 0
-        if made is not None and made is not self._shown:
-            self._shown = made
-            if made.message is not None:
-                topics.plan.publish(made.message)
-            if made.strip is not None:
-                topics.imagined.publish(image_message(made.strip, now.to_msg(), 'camera'))
+        self._status.tick(now, command, jitter_s)
 
     def _send(self, command: Command) -> None:
         assert command.action is not None
@@ -406,43 +361,12 @@ class PlannerNode(LifecycleNode):
             stamp = self.get_clock().now().to_msg()
             self._topics.command.publish(self._encoder.encode(command.action, stamp))
 
-    # The planning thread; it touches no publisher: those may be destroyed meanwhile.
+    # The planning thread.
 
     def _replan(self) -> None:
-        """Plan once; whatever goes wrong is logged, and the thread lives on."""
-        try:
-            self._plan_once()
-        except Exception:
-            self._warn('replan', f'replanning failed:\n{traceback.format_exc()}')
-
-    def _plan_once(self) -> None:
-        """Plan once and leave the result for the next tick to publish."""
-        parts = self._parts
-        if not self._active or parts is None:
-            return
-        activation = self._activation
-        report = parts.controller.plan(self.get_clock().now().nanoseconds)
-        parts.controller.planned(self.get_clock().now().nanoseconds)
-        self._supervisor.planned(report)
-        if report.plan is not None and not report.accepted:
-            return
-        if report.state is State.STALE_IMAGE:
-            self._warn('picture', f'image cannot be used: {report.reason}')
-        plans = self._made.plans if self._made else 0
-        message = strip = None
-        if report.plan is not None:
-            plans += 1
-            message = plan_message(
-                report,
-                plan_fields(report, parts.manifest, parts.planner),
-                self._values['command.frame_id'],
-            )
-            if self._watched:
-                pictures = parts.controller.pictures()
-                if pictures is not None:
-                    strip = film_strip(report, parts.model, parts.manifest, *pictures)
-        if activation == self._activation:
-            self._made = _Made(report, plans, message, strip)
+        """Plan once for the activation that is active now."""
+        if self._active:
+            self._replanner.replan()
 
 
 def main(arguments: list[str] | None = None) -> int:
