@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_controller import CONFIG, PERIOD, Rig
+from controller_rig import CONFIG, PERIOD, Rig
 
 from grasp_ros.core.failures import MEMORY_TRIES
 from grasp_ros.core.types import State

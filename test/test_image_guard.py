@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_controller import CONFIG, MS, PERIOD, Rig
+from controller_rig import CONFIG, MS, PERIOD, Rig
 from toy_models import picture
 
 from grasp_ros.core.image_guard import GuardConfig, ImageGuard, LastInput, Seen, alike

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from test_controller import CONFIG, Rig
+from controller_rig import CONFIG, Rig
 from toy_models import picture, preprocess
 
 from grasp_ros.core.controller import Controller

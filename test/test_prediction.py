@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 import torch
-from test_controller import CONFIG, PERIOD, Rig
+from controller_rig import CONFIG, PERIOD, Rig
 from torch import Tensor
 
 from grasp_ros.core.prediction import MOST_STEPS, PredictionCheck

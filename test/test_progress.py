@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_controller import CONFIG, Rig, states
+from controller_rig import CONFIG, Rig, states
 from toy_models import picture
 
 from grasp_ros.control import policy_for
