@@ -22,6 +22,7 @@ from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.warm_start import shift
 from grasp_ros.core.world_model import rollout
+from grasp_ros.parameter import ParameterError
 from grasp_ros.planners.options import option_text
 from grasp_ros.planners.registry import PLANNERS, build
 
@@ -233,10 +234,10 @@ def test_the_node_builds_them_all_from_its_parameters():
         planner = assembly.build_planner(chosen, LinearModelWithHead())
         assert isinstance(planner, entry.planner)
         assert planner.config == entry.config()
-        with pytest.raises(parameters.ParameterError, match=f"'{name}.goal_distance'"):
+        with pytest.raises(ParameterError, match=f"'{name}.goal_distance'"):
             assembly.build_planner(
                 {**chosen, f'{name}.goal_distance': 'time_to_reach'}, LinearModel()
             )
     chosen = {**values, 'planner.name': 'latco'}
-    with pytest.raises(parameters.ParameterError, match=r"'planner\.name'.*LatCo"):
+    with pytest.raises(ParameterError, match=r"'planner\.name'.*LatCo"):
         assembly.build_planner(chosen, SmoothModelWithHead(1, (196, 8), 2))
