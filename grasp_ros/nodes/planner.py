@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 import time
@@ -28,6 +27,7 @@ from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.intake import take_goal, take_image
 from grasp_ros.nodes.live_parameters import refusal
+from grasp_ros.nodes.memory import allocate_from_one_heap, freeze, unfreeze
 from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread, leave
@@ -129,11 +129,7 @@ class PlannerNode(LifecycleNode):
             self.get_logger().error(f'cannot configure:\n{traceback.format_exc()}')
             self._release()
             return TransitionCallbackReturn.FAILURE
-        # What is there now stays: looking through it again would hold everything up for long.
-        gc.collect()
-        gc.freeze()
-        # How rarely all is looked through depends on how much there was the last time: now little.
-        gc.collect()
+        freeze()
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
             f'configured: {values["planner.name"]} on {parts.model.device} '
@@ -242,7 +238,7 @@ class PlannerNode(LifecycleNode):
             self._reach.destroy()
         self._reach = None
         self._parts = None
-        gc.unfreeze()
+        unfreeze()
 
     def _halt(self) -> None:
         """Cancel the timer and publish the stop; once, however often it is called."""
@@ -373,6 +369,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the stop is published before it ends."""
     # A busy planning thread must hand the interpreter over to the command timer at once.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    allocate_from_one_heap()
     return leave(spin('planner', arguments, PlannerNode, PlannerNode.end))
 
 
