@@ -41,7 +41,8 @@ def assert_permitted(published, limits, kind):
     """
     zero = np.zeros(2)
     last, rate = None if kind is ActionKind.POSITION else zero, zero
-    last_ns, saved_ns = START - 2 * PERIOD, 0
+    # The first command may change by a period's worth whenever it comes.
+    last_ns, saved_ns = (published[0][0] if published else START) - 2 * PERIOD, 0
     for time_ns, action in published:
         assert np.isfinite(action).all()
         assert (limits.low <= action).all() and (action <= limits.high).all()
