@@ -14,9 +14,9 @@ ONEDNN_MULTIPLICATIONS = 2**20
 """From so many on PyTorch's oneDNN kernel is the faster one for float32 (twice as fast on an AMD
 processor with AVX-512, where the BLAS library of PyTorch keeps to AVX2)."""
 
-ONEDNN_KERNELS_KEPT = 64
+ONEDNN_KERNELS_KEPT = 32
 """oneDNN compiles a kernel for each number of rows, so for each horizon, and would keep 1024: some
-hundred MB. With 64 a solve takes as long."""
+hundred MB. With 32 a solve takes as long."""
 
 
 def records_gradients() -> bool:
