@@ -7,6 +7,7 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Union
 
 import cv2
@@ -213,6 +214,20 @@ def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
     if bgr is None:
         raise _undecodable(data, format)
     return _uint8(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture file to (h, w, 3) uint8 RGB.
+
+    Raises:
+        ImageError: naming the file, if it cannot be read or is no picture.
+    """
+    try:
+        return decode_compressed(path.read_bytes(), path.suffix)
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read: {error.strerror}') from error
+    except ImageError as error:
+        raise ImageError(f'{path}: {error}') from error
 
 
 def quoted(name: str) -> str:

@@ -13,6 +13,7 @@ pytest.importorskip('rclpy')
 from ros_harness import process, ros
 from sensor_msgs.msg import CompressedImage, Image
 
+from grasp_ros.images import read_picture
 from grasp_ros.nodes import goal
 from grasp_ros.nodes.messages import (
     compressed_message,
@@ -108,7 +109,7 @@ def test_capture_passes_the_camera_picture_on_unchanged(graph, picture, tmp_path
         message = received(graph, listener, child)
         assert f'Wrote {saved}' in child.output
     assert message == sent
-    np.testing.assert_array_equal(goal.read_picture(saved), rgb)
+    np.testing.assert_array_equal(read_picture(saved), rgb)
 
 
 def test_capture_of_a_compressed_camera_keeps_the_bytes(graph, picture):

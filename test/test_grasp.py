@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from rival_harness import check
 from toy_models import (
     LinearModel,
     LinearModelWithHead,
@@ -44,23 +45,6 @@ def solve(model, problem, config, *, seed=0, init=None, deadline_s=None):
     planner = GraspPlanner(model, config)
     generator = torch.Generator().manual_seed(seed)
     return planner.plan(problem, init, generator=generator, deadline_s=deadline_s)
-
-
-def check(plan, model, problem):
-    """What every plan promises."""
-    batch, horizon = problem.batch, problem.horizon
-    assert plan.actions.shape == (batch, horizon, model.action_dim)
-    assert plan.states.shape == plan.rollout.shape == (batch, horizon, *model.latent_shape)
-    assert plan.terminal_cost.shape == plan.defect.shape == (batch,)
-    for name in ('actions', 'states', 'rollout', 'terminal_cost', 'defect'):
-        value = getattr(plan, name)
-        assert torch.isfinite(value).all()
-        assert not value.requires_grad
-    assert (plan.actions >= problem.action_low - 1e-12).all()
-    assert (plan.actions <= problem.action_high + 1e-12).all()
-    rolled = rollout(model, problem.context, problem.past_actions, plan.actions)
-    torch.testing.assert_close(plan.rollout, rolled)
-    assert plan.solve_time_s > 0
 
 
 def test_the_toys_and_planners_keep_the_protocols():

@@ -174,9 +174,9 @@ def running(config=GUARDED, **kwargs):
     return rig
 
 
-def frozen_steps(rig, count):
-    """The camera shows where the robot was, with fresh stamps."""
-    shown, commands = picture(*rig.position), []
+def frozen_steps(rig, count, shown=None):
+    """The camera shows where the robot was, or `shown`, with fresh stamps."""
+    shown, commands = picture(*rig.position) if shown is None else shown, []
     for _ in range(count):
         rig.controller.observe(shown, rig.now)
         rig.plan()
@@ -205,6 +205,17 @@ def test_resuming_by_hand_gives_a_frozen_camera_another_chance():
     rig.controller.enable(True)
     assert frozen_steps(rig, 3)[-1].state is State.RUNNING
     assert frozen_steps(rig, 14)[-1].state is State.BAD_IMAGE
+
+
+def test_a_replan_without_any_image_does_not_keep_the_guard_from_forgetting():
+    rig = running()
+    shown = picture(*rig.position)
+    assert frozen_steps(rig, 14, shown)[-1].state is State.BAD_IMAGE
+    rig.controller.reset()
+    rig.goal(50.0, 0.0)
+    rig.plan()  # as after a goal that comes before the first image
+    assert rig.report.state is State.WAITING_IMAGE
+    assert frozen_steps(rig, 3, shown)[-1].state is State.RUNNING
 
 
 def test_a_robot_that_is_not_commanded_may_show_the_same_picture():

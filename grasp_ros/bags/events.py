@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
-from grasp_ros.images import ImageError, decode_compressed, lazy_decoder
+from grasp_ros.images import ImageError, lazy_decoder, read_picture
 
 Clock = Literal['log', 'stamp']
 LONGEST_GAP_NS = 3600 * 10**9
@@ -76,29 +76,16 @@ class Source:
     clock: Clock = 'log'
 
 
-def read_goal(path: Path) -> NDArray[np.uint8]:
-    """Read a goal picture from a file to (h, w, 3) uint8 RGB.
-
-    Raises:
-        BagError: if it cannot be read or is no picture.
-    """
-    try:
-        return decode_compressed(path.read_bytes(), path.suffix)
-    except OSError as error:
-        raise BagError(f'{path}: cannot be read: {error.strerror}') from error
-    except ImageError as error:
-        raise BagError(f'{path}: {error}') from error
-
-
 def check(bag: BagReader, source: Source) -> int:
     """See before the work begins whether everything is there; returns the number of images.
 
     Raises:
-        BagError: if a topic is missing or of a wrong type, or the goal's file cannot be used.
+        BagError: if a topic is missing or of a wrong type.
+        ImageError: if the goal's file cannot be used.
     """
     image_topic, _ = _topics(bag, source)
     if source.goal_file is not None:
-        read_goal(source.goal_file)
+        read_picture(source.goal_file)
     return bag.topics[image_topic][1]
 
 
@@ -107,9 +94,10 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
 
     Raises:
         BagError: as `check`, or if the bag is corrupt or its time jumps.
+        ImageError: as `check`.
     """
     image_topic, topics = _topics(bag, source)
-    goal = read_goal(source.goal_file) if source.goal_file is not None else None
+    goal = read_picture(source.goal_file) if source.goal_file is not None else None
     before: int | None = None
     for item in bag.messages(topics):
         time_ns = item.time_ns

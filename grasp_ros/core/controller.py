@@ -213,6 +213,8 @@ class Controller:
         epoch, frames, goal = start.epoch, start.frames, start.goal
         executing = () if self.config.dry_run else start.plans
         self._planning_since_ns = None
+        if start.unsettled:
+            self._guard.clear()
         if not start.enabled:
             return PlanReport(State.DISABLED)
         if start.hold is not None:
@@ -222,8 +224,6 @@ class Controller:
         if not frames:
             bad = start.bad_image
             return PlanReport(State.BAD_IMAGE if bad else State.WAITING_IMAGE, bad)
-        if start.unsettled:
-            self._guard.clear()
         if epoch != self._planned_epoch:
             self._horizon.forget()
             self._stall.restart()

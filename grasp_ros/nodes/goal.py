@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.images import ImageError, decode_compressed
+from grasp_ros.images import ImageError, read_picture
 from grasp_ros.nodes.goal_action import ActionError, goal_message, reach
 from grasp_ros.nodes.messages import compressed_message, image_decoder, image_message
 from grasp_ros.nodes.qos import DURABILITIES, goal_image_qos, image_qos
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     interruption = Interruption()
     try:
         return _run(options, given, interruption)
-    except (GoalError, ActionError, InvalidTopicNameException) as error:
+    except (GoalError, ImageError, ActionError, InvalidTopicNameException) as error:
         print(f'goal: {error}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -116,20 +116,6 @@ def _reach(
     image = image_message(picture, node.get_clock().now().to_msg(), '')
     goal = goal_message(image, options.tolerance, options.limit)
     return reach(node, executor, goal, options.action, options.timeout, interruption)
-
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file to (h, w, 3) uint8 RGB.
-
-    Raises:
-        GoalError: if it cannot be read or is no picture.
-    """
-    try:
-        return decode_compressed(path.read_bytes(), path.suffix)
-    except OSError as error:
-        raise GoalError(f'{path}: cannot be read: {error.strerror}') from error
-    except ImageError as error:
-        raise GoalError(f'{path}: {error}') from error
 
 
 def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:

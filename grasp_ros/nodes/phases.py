@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 WINDOW = 600
-PHASES = ('receive', 'decode', 'preprocess', 'encode', 'plan', 'publish')
 
 
 class Sink(Protocol):
