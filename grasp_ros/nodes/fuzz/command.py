@@ -10,7 +10,6 @@ import argparse
 import faulthandler
 import json
 import os
-import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from grasp_ros.benchmark.memory import peak_mb
 from grasp_ros.nodes.fuzz.subject import Counts, Subject, small_controller
 
 EPILOG = """\
@@ -169,7 +169,7 @@ def fuzz_chunk(count: int, seed: int, number: int) -> Counts:
     subject = _subject()
     subject.counts = Counts()
     subject.fuzz(count, np.random.default_rng([seed, number]))
-    subject.counts.memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    subject.counts.memory_mib = peak_mb()  # getrusage would count the parent before exec, too
     return subject.counts
 
 
