@@ -14,7 +14,7 @@ from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration, random_problem
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
 from grasp_ros.benchmark.timing import Timing
-from grasp_ros.benchmark.tuning import GRIDS, Setting, picks
+from grasp_ros.benchmark.tuning import GRIDS, Setting, grid, picks
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import goal_distance, lifted_gradients
 from grasp_ros.models.compact import CompactConfig, CompactModel
@@ -176,10 +176,19 @@ def test_the_quickest_setting_that_is_good_enough_is_picked():
 
 
 def test_every_planner_is_tuned_with_the_same_effort():
-    assert {len(grid) for grid in GRIDS.values()} == {8}
-    for name, grid in GRIDS.items():
+    assert {len(settings) for settings in GRIDS.values()} == {8}
+    for name, settings in GRIDS.items():
         config = PLANNERS[VARIANTS[name].planner].config
-        assert len({repr(config(**options)) for options in grid}) == 8
+        assert len({repr(config(**options)) for options in settings}) == 8
+
+
+def test_a_seeded_rival_is_tuned_with_the_seeds_of_grasp():
+    assert [dict(options) for options in grid('cem, seeded')] == [
+        {'seed_greedy': True, 'proposals': 8, **options} for options in grid('cem')
+    ]
+    # Proposals are all that random shooting has: its own number of them stands.
+    assert {options['proposals'] for options in grid('random_shooting, seeded')} > {8 * 2}
+    assert grid('grasp, published') == ()
 
 
 def test_tuning_keeps_off_the_evaluation_seeds(tmp_path):

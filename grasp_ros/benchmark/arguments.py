@@ -41,8 +41,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--timed-episodes', type=int, default=None, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 1, with --full 3')
     add('--tune', action='store_true',
-        help='try many settings of each planner on the tuning seeds instead, on the first model, '
-        'task and horizon (default 50)')
+        help='try many settings of each planner, seeded ones too where named, on the tuning seeds '
+        'instead, on the first model, task and horizon (default 50)')
+    add('--tuning-seeds', action='store_true',
+        help='run the comparison on the tuning seeds, to choose what is on by default')
     add('--no-speed', action='store_true', help='leave out the times of one iteration')
     add('--workers', type=int, default=2, help='processes that measure success; default 2')
     add('--ray', metavar='ADDRESS',

@@ -16,7 +16,7 @@ from grasp_ros.benchmark.cells import Cell, CellResult, decode_result, run_cell
 from grasp_ros.benchmark.report_files import content_of, write
 from grasp_ros.benchmark.results import RowKey, gather, key_of
 from grasp_ros.benchmark.running import run_all
-from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds
+from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds, tuning_seeds
 from grasp_ros.benchmark.speed_suite import speed_rows
 from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.tuning_run import tune
@@ -34,6 +34,7 @@ class Run:
             CheckpointError: if a model cannot be found or used.
         """
         self._options = options
+        self._seeds = tuning_seeds if options.tuning_seeds else evaluation_seeds
         self._models = {
             task: [str(find_model(name)) for name in options.models or [task]]
             for task in options.tasks
@@ -104,7 +105,7 @@ class Run:
             planner=variant.planner,
             horizon=horizon,
             model=self._models[task][number],
-            seeds=evaluation_seeds(number, self._options.episodes),
+            seeds=self._seeds(number, self._options.episodes),
             options=variant.options,
             replan_every=replan_every,
             horizon_mode='fixed' if self._options.fixed_horizon else 'shrinking',
@@ -112,7 +113,7 @@ class Run:
 
     def _timed_cells(self) -> list[Cell]:
         """The closed loops on the first model, with fewer episodes."""
-        seeds = evaluation_seeds(0, self._options.timed_episodes)
+        seeds = self._seeds(0, self._options.timed_episodes)
         first = {folders[0] for folders in self._models.values()}
         return [
             replace(cell, seeds=seeds)
@@ -125,14 +126,14 @@ class Run:
         return {
             'workers': options.workers,
             'seeds': {
-                'evaluation': {
+                'tuning' if options.tuning_seeds else 'evaluation': {
                     task: [
-                        list(evaluation_seeds(number, options.episodes))
+                        list(self._seeds(number, options.episodes))
                         for number in range(len(folders))
                     ]
                     for task, folders in self._models.items()
                 },
-                'timed': list(evaluation_seeds(0, options.timed_episodes)),
+                'timed': list(self._seeds(0, options.timed_episodes)),
                 'tuning_from': TUNING_SEED,
             },
             'models': {

@@ -10,10 +10,9 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from grasp_ros.benchmark.variants import SHIPPED
+from grasp_ros.benchmark.variants import SEEDED, SHIPPED
 
 Row = Mapping[str, Any]
-SEEDED = ', seeded'
 DODGE = 4.0
 """Model steps over which the points of one horizon are spread."""
 

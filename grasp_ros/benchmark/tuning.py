@@ -13,7 +13,7 @@ from typing import Any
 
 from grasp_ros.benchmark.cells import Cell, CellResult
 from grasp_ros.benchmark.timing import Timing
-from grasp_ros.benchmark.variants import VARIANTS
+from grasp_ros.benchmark.variants import SEEDED, SEEDS, VARIANTS
 
 MARGIN = 2
 RULE = (
@@ -86,7 +86,7 @@ class Setting:
 def tuning_cells(
     task: str, model: str, names: Sequence[str], horizon: int, seeds: tuple[int, ...], every: int
 ) -> list[Cell]:
-    """A cell for each setting of the planners `names` that have a grid.
+    """A cell for each setting of the planners `names` that have a grid; a seeded one has its own.
 
     Args:
         task: name in TASKS.
@@ -108,8 +108,17 @@ def tuning_cells(
             replan_every=every,
         )
         for name in names
-        for options in GRIDS.get(name, ())
+        for options in grid(name)
     ]
+
+
+def grid(name: str) -> tuple[Options, ...]:
+    """The settings of a planner that are tried, none where it has no grid.
+
+    Those of a seeded rival are the rival's, with GRASP's seeds added.
+    """
+    settings = GRIDS.get(name.removesuffix(SEEDED), ())
+    return tuple({**SEEDS, **setting} for setting in settings) if SEEDED in name else settings
 
 
 def setting_of(cell: Cell, result: CellResult, timing: Timing | None) -> Setting:

@@ -16,7 +16,7 @@ from grasp_ros.benchmark.running import run_all
 from grasp_ros.benchmark.seeds import tuning_seeds
 from grasp_ros.benchmark.tables import tuning_table
 from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
-from grasp_ros.benchmark.tuning import GRIDS, RULE, picks, setting_of, tuning_cells
+from grasp_ros.benchmark.tuning import RULE, picks, setting_of, tuning_cells
 from grasp_ros.models.checkpoint import find_model, read_manifest
 
 
@@ -24,9 +24,8 @@ def tune(options: argparse.Namespace) -> int:
     """Try all settings at the first horizon; Ctrl-C writes what there is and gives 130."""
     task, horizon = options.tasks[0], options.horizons[0]
     model = str(find_model(options.models[0] if options.models else task))
-    seeds = tuning_seeds(options.episodes)
-    names = [name for name in options.planners if name in GRIDS]
-    cells = tuning_cells(task, model, names, horizon, seeds, options.replan_every)
+    seeds = tuning_seeds(0, options.episodes)
+    cells = tuning_cells(task, model, options.planners, horizon, seeds, options.replan_every)
     timed = [replace(cell, seeds=seeds[: options.timed_episodes]) for cell in cells]
     cache = Cache(options.output / 'cache', options.resume)
     results: dict[int, CellResult] = {}

@@ -32,9 +32,11 @@ PUBLISHED: Mapping[str, Any] = {
 SEEDS: Mapping[str, Any] = {'seed_greedy': True, 'proposals': 8}
 """The seeds of GRASP as shipped, given to rivals in rows of their own."""
 
+SEEDED = ', seeded'
+"""Ends the names of those rows."""
+
 SHIPPED = 'grasp'
 """The planner that all others are tested against."""
-
 
 
 def _noise(factor: float) -> Mapping[str, Any]:
@@ -86,7 +88,7 @@ COMPARED: Mapping[str, Variant] = {
     **RIVALS,
     **{
         # What a rival says of its own proposals stands: they are all that random shooting has.
-        f'{name}, seeded': Variant(rival.planner, {**SEEDS, **rival.options})
+        f'{name}{SEEDED}': Variant(rival.planner, {**SEEDS, **rival.options})
         for name, rival in RIVALS.items()
     },
 }
