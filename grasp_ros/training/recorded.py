@@ -1,0 +1,410 @@
+"""A recorded dataset on disk: pictures, commands and what else of episodes, memory-mapped.
+
+A folder with `dataset.json` and, for N frames of E episodes one after the other:
+
+- `images.npy` uint8 (N, K, h, w, 3): RGB of K cameras;
+- `commands.npy` float64 (N, frame_skip, R): in force from each frame to the next, physical units;
+  zeros after the last frame of an episode;
+- `episodes.npy` int64 (E, 2): first frame and number of frames of each;
+- `proprioception.npy` float32 (N, Q), where there is any;
+- `states.npy` float64 (N, S), where a simulator knows the truth: for judging, never for training.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, model_validator
+from torch import Tensor
+
+from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.models.calibration import Strict
+from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.training.growing_array import GrowingArray
+
+DESCRIPTION_NAME = 'dataset.json'
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be used; the message names the file, the fault and the way out."""
+
+
+class RecordedAction(Strict):
+    """Components of one command.
+
+    Attributes:
+        kind: what a command is; it decides which one stops the robot.
+        names: of the R components.
+        units: of each.
+        low: limits that commands kept to; None for the lowest and highest that were recorded.
+        high: see `low`.
+    """
+
+    kind: ActionKind
+    names: list[str] = Field(min_length=1)
+    units: list[str]
+    low: list[float] | None = None
+    high: list[float] | None = None
+
+    @model_validator(mode='after')
+    def _consistent(self) -> RecordedAction:
+        for name in ('units', 'low', 'high'):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.names):
+                raise ValueError(f'{name} needs {len(self.names)} entries, as names')
+        if (self.low is None) != (self.high is None):
+            raise ValueError('low and high are given both or not at all')
+        return self
+
+
+class Description(Strict):
+    """What is in a recorded dataset.
+
+    Attributes:
+        action: the commands.
+        image: size of the pictures, and how they were brought to it.
+        cameras: names of the K cameras.
+        model_dt: seconds from frame to frame.
+        frame_skip: commands from frame to frame.
+        proprioception: names of the Q components; empty for none.
+        source: where it comes from, for people.
+    """
+
+    format: Literal['grasp_ros/recorded/1'] = 'grasp_ros/recorded/1'
+    action: RecordedAction
+    image: ImagePipeline
+    cameras: list[str] = Field(default=['image'], min_length=1)
+    model_dt: float = Field(gt=0)
+    frame_skip: int = Field(default=1, gt=0)
+    proprioception: list[str] = Field(default_factory=list)
+    source: dict[str, Any] = Field(default_factory=dict)
+
+
+class RecordedWriter:
+    """Writes a dataset an episode at a time; what was added can be read however the run ends."""
+
+    def __init__(self, folder: Path, description: Description, overwrite: bool = False) -> None:
+        """Begin a dataset.
+
+        Args:
+            folder: to make.
+            description: of what will be added.
+            overwrite: replace a dataset that is there.
+
+        Raises:
+            DatasetError: if the folder exists and is not to be replaced, or is no dataset.
+        """
+        self._description = description
+        if folder.exists():
+            known = (folder / DESCRIPTION_NAME).exists()
+            if any(folder.iterdir()) and not (overwrite and known):
+                way = 'use it, or name another' if known else 'and is no dataset; name another'
+                raise DatasetError(f'{folder}: the folder exists already {way}')
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        image, action = description.image, description.action
+        self._images = GrowingArray(
+            folder / 'images.npy',
+            np.uint8,
+            (len(description.cameras), image.height, image.width, 3),
+        )
+        self._commands = GrowingArray(
+            folder / 'commands.npy', np.float64, (description.frame_skip, len(action.names))
+        )
+        self._proprioception: GrowingArray | None = None
+        if description.proprioception:
+            self._proprioception = GrowingArray(
+                folder / 'proprioception.npy', np.float32, (len(description.proprioception),)
+            )
+        self._states: GrowingArray | None = None
+        self._folder = folder
+        self._episodes = GrowingArray(folder / 'episodes.npy', np.int64, (2,))
+        (folder / DESCRIPTION_NAME).write_text(description.model_dump_json(indent=2) + '\n')
+
+    def __enter__(self) -> RecordedWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(
+        self,
+        images: NDArray[np.uint8],
+        commands: NDArray[np.float64],
+        proprioception: NDArray[np.floating] | None = None,
+        states: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Append an episode of F frames.
+
+        Args:
+            images: (F, K, h, w, 3), or (F, h, w, 3) of one camera.
+            commands: (F - 1, frame_skip, R), those between the frames.
+            proprioception: (F, Q), where the description names any.
+            states: (F, S), in all episodes or in none.
+
+        Raises:
+            ValueError: if a shape or type is wrong, or a command is not finite.
+        """
+        if images.ndim == 4:
+            images = images[:, None]
+        frames = len(images)
+        if frames < 2:
+            raise ValueError(f'an episode has at least two frames, not {frames}')
+        if images.dtype != np.uint8:
+            raise ValueError(f'images must be uint8, not {images.dtype}')
+        if len(commands) != frames - 1:
+            raise ValueError(
+                f'between {frames} frames are the commands of {frames - 1} steps, not of '
+                f'{len(commands)}'
+            )
+        if not np.isfinite(commands).all():
+            raise ValueError('a command is not finite')
+        first = len(self._images)
+        if first == 0 and states is not None:
+            self._states = GrowingArray(
+                self._folder / 'states.npy', np.float64, (states.shape[1],)
+            )
+        rows = [(self._images, images)]
+        rows.append((self._commands, np.concatenate([commands, np.zeros_like(commands[:1])])))
+        for name, array, values in (
+            ('proprioception', self._proprioception, proprioception),
+            ('states', self._states, states),
+        ):
+            if (array is None) != (values is None):
+                raise ValueError(f'{name} must be given in all episodes or in none')
+            if array is not None and values is not None:
+                if len(values) != frames:
+                    raise ValueError(f'{name} has {len(values)} rows for {frames} frames')
+                rows.append((array, values))
+        for array, values in rows:
+            array.check(values)
+        for array, values in rows:
+            array.append(values)
+        # Last: an episode that is listed is complete.
+        self._episodes.append(np.array([[first, frames]]))
+
+    def close(self) -> None:
+        """Close the files."""
+        for array in (
+            self._images, self._commands, self._proprioception, self._states, self._episodes
+        ):  # fmt: skip
+            if array is not None:
+                array.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Statistics:
+    """Of the commands of a dataset, per component (R,)."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+
+class RecordedDataset:
+    """Episodes of a recorded dataset; the pictures stay on the disk."""
+
+    def __init__(
+        self,
+        folder: Path,
+        chosen: Sequence[int] | NDArray[np.int64] | None = None,
+        statistics: Statistics | None = None,
+    ) -> None:
+        """Open a dataset.
+
+        Args:
+            folder: of the dataset.
+            chosen: numbers of the episodes to see; None for all.
+            statistics: to normalise actions with; None for those of the episodes seen.
+
+        Raises:
+            DatasetError: if something is missing, truncated or inconsistent.
+        """
+        self.folder = folder
+        self.description = _read_description(folder)
+        self._images = self._open('images')
+        self._commands = np.array(self._open('commands'))
+        episodes = np.array(self._open('episodes'))
+        if not len(episodes):
+            raise DatasetError(f'{folder}: the dataset holds no episode')
+        needed = int(episodes.sum(axis=1).max())
+        self._proprioception = self._states = None
+        if self.description.proprioception:
+            self._proprioception = self._open('proprioception')
+        if (folder / 'states.npy').exists():
+            self._states = self._open('states')
+        for name in ('images', 'commands', 'proprioception', 'states'):
+            array = getattr(self, f'_{name}')
+            if array is not None and len(array) < needed:
+                raise DatasetError(
+                    f'{folder / name}.npy holds {len(array)} frames, but the episodes have '
+                    f'{needed}: copy the dataset again'
+                )
+        self.chosen = np.arange(len(episodes)) if chosen is None else np.asarray(chosen)
+        self._first, self._frames = episodes[self.chosen].T
+        self._given_statistics = statistics
+
+    def _open(self, name: str) -> NDArray[Any]:
+        path = self.folder / f'{name}.npy'
+        try:
+            return np.asarray(np.lib.format.open_memmap(path, mode='r'))
+        except (OSError, ValueError) as error:
+            raise DatasetError(
+                f'{path}: missing, truncated or not an array ({error}); copy or make the dataset '
+                'again'
+            ) from error
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes E."""
+        return len(self.chosen)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Actions in each episode (E,): one less than its frames."""
+        return np.asarray(self._frames - 1, np.int64)
+
+    def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
+
+        Of several cameras they are (*S, K, 3, h, w).
+        """
+        pictures = torch.from_numpy(self.pictures(episodes, steps))
+        tensor = pictures.movedim(-1, -3).float().div_(255)
+        return tensor.squeeze(-4) if len(self.description.cameras) == 1 else tensor
+
+    def pictures(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """Pictures (*S, K, h, w, 3) uint8 as they are on the disk."""
+        return np.array(self._images[self._rows(episodes, steps)])
+
+    def actions(self, episodes: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Tensor:
+        """Normalised actions (N, count, A) that follow frames `start` (N,)."""
+        steps = start[:, None] + np.arange(count)
+        commands = self._commands[self._rows(episodes[:, None], steps)]
+        return torch.from_numpy(self.action_space.normalise(commands)).float()
+
+    def proprioception(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Proprioception (*S, Q) in physical units.
+
+        Raises:
+            DatasetError: if there is none.
+        """
+        if self._proprioception is None:
+            raise DatasetError(f'{self.folder}: the dataset has no proprioception')
+        return torch.from_numpy(np.array(self._proprioception[self._rows(episodes, steps)]))
+
+    def states(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """True states (*S, S) of the simulator: for judging, never for training.
+
+        Raises:
+            DatasetError: if there are none.
+        """
+        if self._states is None:
+            raise DatasetError(f'{self.folder}: the dataset has no states')
+        return np.array(self._states[self._rows(episodes, steps)])
+
+    def _rows(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        return np.asarray(self._first[episodes] + steps, np.int64)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Of the commands of the episodes seen, unless others were given.
+
+        Raises:
+            DatasetError: if a component never changes.
+        """
+        if self._given_statistics is not None:
+            return self._given_statistics
+        used = np.concatenate(
+            [np.arange(first, first + frames - 1)
+             for first, frames in zip(self._first, self._frames, strict=True)]
+        )  # fmt: skip
+        commands = self._commands[used].reshape(-1, self._commands.shape[-1])
+        low, high = commands.min(axis=0), commands.max(axis=0)
+        names = self.description.action.names
+        constant = [name for name, same in zip(names, low == high, strict=True) if same]
+        if constant:
+            raise DatasetError(
+                f'{self.folder}: {", ".join(constant)} is the same in all commands, from which '
+                'nothing can be learned; record motion in it, or leave the component out'
+            )
+        return Statistics(commands.mean(axis=0), commands.std(axis=0), low, high)
+
+    @cached_property
+    def action_space(self) -> ActionSpace:
+        """What a command is, with its limits and statistics; errors as `statistics`."""
+        action, statistics = self.description.action, self.statistics
+        return ActionSpace(
+            kind=action.kind,
+            names=tuple(action.names),
+            units=tuple(action.units),
+            low=statistics.low if action.low is None else np.array(action.low),
+            high=statistics.high if action.high is None else np.array(action.high),
+            mean=statistics.mean,
+            std=statistics.std,
+            frame_skip=self.description.frame_skip,
+        )
+
+    def split(self, fraction: float, seed: int) -> tuple[RecordedDataset, RecordedDataset]:
+        """Two parts by episode: to train on, and held out.
+
+        Args:
+            fraction: of the episodes that is held out; at least one of each part.
+            seed: of the choice.
+
+        Returns:
+            Both parts with the statistics of the first.
+
+        Raises:
+            DatasetError: if there is only one episode.
+        """
+        if self.episodes < 2:
+            raise DatasetError(
+                f'{self.folder}: the dataset has one episode, but some are held out to judge '
+                'with; record several'
+            )
+        order = np.random.default_rng(seed).permutation(self.episodes)
+        held_out = min(max(1, round(fraction * self.episodes)), self.episodes - 1)
+        parts = np.sort(order[held_out:]), np.sort(order[:held_out])
+        train = RecordedDataset(
+            self.folder, self.chosen[parts[0]], self._given_statistics
+        )
+        return train, RecordedDataset(self.folder, self.chosen[parts[1]], train.statistics)
+
+
+def _read_description(folder: Path) -> Description:
+    path = folder / DESCRIPTION_NAME
+    try:
+        return Description.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DatasetError(
+            f'{path}: cannot be read ({error.strerror}); a recorded dataset is a folder with this '
+            'file'
+        ) from error
+    except ValidationError as error:
+        faults = '; '.join(
+            f'{".".join(map(str, item["loc"])) or "file"}: {item["msg"]}'
+            for item in error.errors()
+        )
+        raise DatasetError(f'{path}: {faults}; make the dataset again') from error
