@@ -178,8 +178,10 @@ class RecordedWriter:
             self._states = GrowingArray(
                 self._folder / 'states.npy', np.float64, (states.shape[1],)
             )
-        rows = [(self._images, images)]
-        rows.append((self._commands, np.concatenate([commands, np.zeros_like(commands[:1])])))
+        rows: list[tuple[GrowingArray, NDArray[Any]]] = [
+            (self._images, images),
+            (self._commands, np.concatenate([commands, np.zeros_like(commands[:1])])),
+        ]
         for name, array, values in (
             ('proprioception', self._proprioception, proprioception),
             ('states', self._states, states),
@@ -190,10 +192,10 @@ class RecordedWriter:
                 if len(values) != frames:
                     raise ValueError(f'{name} has {len(values)} rows for {frames} frames')
                 rows.append((array, values))
-        for array, values in rows:
-            array.check(values)
-        for array, values in rows:
-            array.append(values)
+        for file, added in rows:
+            file.check(added)
+        for file, added in rows:
+            file.append(added)
         # Last: an episode that is listed is complete.
         self._episodes.append(np.array([[first, frames]]))
 
