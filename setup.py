@@ -130,6 +130,7 @@ setup(
     ],
     extras_require={
         'benchmark': ['matplotlib>=3.8'],
+        'push-t': ['pymunk>=7'],
         'ray': ['ray>=2.60'],
         'ros': [
             'ros-kilted-diagnostic-msgs==5.5.1',
