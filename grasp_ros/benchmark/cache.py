@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,17 @@ from grasp_ros.planners.registry import PLANNERS
 class Cache:
     """One JSON file for each result, named by what it is a result of."""
 
-    def __init__(self, folder: Path, resume: bool) -> None:
-        """Keep results in `folder`; without `resume` those of earlier runs are not read."""
+    def __init__(
+        self, folder: Path, resume: bool, digest: Callable[[str], str] | None = None
+    ) -> None:
+        """Keep results in `folder`; without `resume` those of earlier runs are not read.
+
+        Args:
+            folder: of the files.
+            resume: whether to read what is there.
+            digest: tells models apart; None for the SHA-256 of their weights.
+        """
+        self._digest = digest or weights_digest
         self._folder = folder
         self._resume = resume
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,19 +48,23 @@ class Cache:
     ) -> None:
         """Keep a result of that kind for a cell; `more` is what it depends on beside the cell."""
         path = self._path(kind, cell, more)
-        content = {'of': _identity(kind, cell, more), 'result': result}
+        content = {'of': self._identity(kind, cell, more), 'result': result}
         partial = path.with_suffix('.part')
         partial.write_text(json.dumps(content, indent=1) + '\n')
         partial.replace(path)
 
     def _path(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> Path:
-        text = json.dumps(_identity(kind, cell, more), sort_keys=True)
+        text = json.dumps(self._identity(kind, cell, more), sort_keys=True)
         return self._folder / f'{hashlib.sha256(text.encode()).hexdigest()[:24]}.json'
 
+    def _identity(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any]:
+        """All that decides a result but the code: the planner's resolved options, the weights."""
+        identity = asdict(cell) | {'kind': kind, **more}
+        identity['options'] = asdict(PLANNERS[cell.planner].config(**cell.options))
+        identity['model'] = self._digest(cell.model)
+        return identity
 
-def _identity(kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any]:
-    """All that decides a result but the code: the planner's resolved options, the weights."""
-    identity = asdict(cell) | {'kind': kind, **more}
-    identity['options'] = asdict(PLANNERS[cell.planner].config(**cell.options))
-    identity['model'] = read_manifest(Path(cell.model)).weights_sha256
-    return identity
+
+def weights_digest(model: str) -> str:
+    """SHA-256 of the weights of the model in a folder."""
+    return read_manifest(Path(model)).weights_sha256

@@ -101,9 +101,11 @@ class CellResult:
     wall_s: float
 
 
-def decode_result(content: Mapping[str, Any]) -> CellResult:
-    """A CellResult from its fields in JSON."""
-    episodes = tuple(EpisodeRow(**row) for row in content['episodes'])
+def decode_result(
+    content: Mapping[str, Any], row: type[EpisodeRow] = EpisodeRow
+) -> CellResult:
+    """A CellResult from its fields in JSON; `row` is what its episodes are."""
+    episodes = tuple(row(**fields) for fields in content['episodes'])
     return CellResult(episodes, content['predictor_calls'], content['wall_s'])
 
 

@@ -14,10 +14,12 @@ from grasp_ros.benchmark.variants import SEEDED, SHIPPED
 
 Row = Mapping[str, Any]
 DODGE = 4.0
-"""Model steps over which the points of one horizon are spread."""
+"""Steps over which the points of one horizon are spread."""
 
 
-def plot_success(path: Path, rows: Sequence[Row]) -> None:
+def plot_success(
+    path: Path, rows: Sequence[Row], horizon_label: str = 'horizon T, model steps'
+) -> None:
     """Success and planning time against the horizon, one line for each planner (PNG)."""
     figure = Figure(figsize=(12, 5), layout='constrained')
     success, times = figure.subplots(1, 2)
@@ -51,9 +53,9 @@ def plot_success(path: Path, rows: Sequence[Row]) -> None:
             **style,
         )
     success.set_xticks(sorted({row['horizon'] for row in rows}))
-    success.set(xlabel='horizon T, model steps', ylabel='success, %', ylim=(-3, 103))
+    success.set(xlabel=horizon_label, ylabel='success, %', ylim=(-3, 103))
     times.set(
-        xlabel='horizon T, model steps',
+        xlabel=horizon_label,
         ylabel='median planning time of the successes, s',
         yscale='log' if any(row['median_time_s'] for row in rows) else 'linear',
     )
@@ -62,7 +64,7 @@ def plot_success(path: Path, rows: Sequence[Row]) -> None:
     figure.savefig(path, dpi=120)
 
 
-def plot_censored(path: Path, curves: Sequence[Row]) -> None:
+def plot_censored(path: Path, curves: Sequence[Row], horizon_name: str = 'T') -> None:
     """Share of episodes reached within a planning time, one picture for each horizon (PNG)."""
     horizons = sorted({curve['horizon'] for curve in curves})
     figure = Figure(figsize=(5 * len(horizons) + 2, 5), layout='constrained')
@@ -78,7 +80,12 @@ def plot_censored(path: Path, curves: Sequence[Row]) -> None:
             share = share[-len(times) :]
             planner = curve['planner']
             axes.step(times, share, where='post', label=planner, **styles[planner])
-        axes.set(xscale='log', title=f'T = {horizon}', xlabel='planning time, s', ylim=(-3, 103))
+        axes.set(
+            xscale='log',
+            title=f'{horizon_name} = {horizon}',
+            xlabel='planning time, s',
+            ylim=(-3, 103),
+        )
     every_axes[0].set_ylabel('episodes reached, % (failures never are)')
     every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(curves[0]['task'])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from grasp_ros.benchmark.cells import EpisodeRow
 from grasp_ros.benchmark.comparison import censored_curves, paired_tests, time_comparison
 from grasp_ros.benchmark.plots import plot_censored, plot_speed, plot_success
 from grasp_ros.benchmark.report import machine, versions
@@ -18,7 +19,10 @@ from grasp_ros.planners.registry import PLANNERS
 
 
 def content_of(
-    rows: Sequence[RowData], speed: Sequence[Mapping[str, Any]], run: Mapping[str, Any]
+    rows: Sequence[RowData],
+    speed: Sequence[Mapping[str, Any]],
+    run: Mapping[str, Any],
+    notes: Mapping[str, str] = NOTES,
 ) -> dict[str, Any]:
     """The content of results.json.
 
@@ -26,6 +30,7 @@ def content_of(
         rows: of the tables.
         speed: rows of the iteration times.
         run: how it was run: seeds, models, workers, command.
+        notes: what the figures mean.
     """
     written = [(data.key[1], row_content(data)) for data in rows]
     return {
@@ -33,7 +38,7 @@ def content_of(
         'versions': versions(),
         'threads': 1,
         **run,
-        'notes': NOTES,
+        'notes': notes,
         'rows': [content for name, content in written if name in COMPARED],
         'ablations': [content for name, content in written if name in ABLATIONS],
         'paired': paired_tests(rows),
@@ -48,7 +53,7 @@ def content_of(
 def write(folder: Path, content: Mapping[str, Any]) -> str:
     """Write all files of `content_of` to `folder`; the text of the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'results.json').write_text(_compact(content))
+    (folder / 'results.json').write_text(compact_json(content))
     sections = []
     if content['rows']:
         sections.append(success_tables(content['rows'], content['paired'], 'Planners'))
@@ -91,6 +96,9 @@ def _settings(data: RowData) -> dict[str, Any]:
 def _episodes(data: RowData) -> list[dict[str, Any]]:
     """Each episode of a row, model by model, as lists."""
     task, planner, horizon, closed_loop = data.key
+    names = ['seed', 'reached', 'imagined', 'steps', 'final_distance_px', 'solves']
+    common = {field.name for field in fields(EpisodeRow)}
+    names += [field.name for field in fields(data.episodes[0]) if field.name not in common]
     return [
         {
             'task': task,
@@ -100,14 +108,14 @@ def _episodes(data: RowData) -> list[dict[str, Any]]:
             'model': position,
             **{
                 name: [getattr(episode, name) for episode in result.episodes]
-                for name in ('seed', 'reached', 'imagined', 'steps', 'final_distance_px', 'solves')
+                for name in names
             },
         }
         for position, (_, result) in enumerate(data.cells)
     ]
 
 
-def _compact(content: Mapping[str, Any]) -> str:
+def compact_json(content: Mapping[str, Any]) -> str:
     """JSON with one line for each entry of its lists."""
     parts = []
     for name, value in content.items():
