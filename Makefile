@@ -20,13 +20,14 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train bench faults fuzz soak test lint clean
+.PHONY: help setup demo train bench bench-push-t faults fuzz soak test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
 	@echo 'make soak    planner and robot at 20 Hz, watched for DURATION=1800 seconds; ARGS="--short"'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
+	@echo 'make bench-push-t  the same on Push-T at the horizons of the paper; ARGS="..." goes to it'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
 	@echo 'make fuzz    MESSAGES=100000 mutated images and goals: no crash, no command from an invalid one'
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
@@ -93,6 +94,9 @@ train: setup
 
 bench: setup
 	@$(VENV_PYTHON) -m grasp_ros.benchmark.command $(ARGS)
+
+bench-push-t: setup
+	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t $(ARGS)
 
 faults: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.faults.command --output out/faults $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from grasp_ros.benchmark.effort import base_name
 from grasp_ros.benchmark.results import RowData, by_horizon, row_content
 from grasp_ros.benchmark.statistics import mcnemar
 from grasp_ros.benchmark.variants import ABLATIONS, OWN, SHIPPED
@@ -14,6 +15,7 @@ LEVEL = 0.05
 
 def is_rival(name: str) -> bool:
     """Whether a planner is none of GRASP's variants."""
+    name = base_name(name)
     return name not in OWN and name not in ABLATIONS
 
 

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from grasp_ros.benchmark.effort import base_name
 from grasp_ros.benchmark.variants import SEEDED, SHIPPED
 
 Row = Mapping[str, Any]
@@ -90,6 +91,51 @@ def plot_censored(path: Path, curves: Sequence[Row], horizon_name: str = 'T') ->
     every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(curves[0]['task'])
     figure.savefig(path, dpi=120)
+
+
+def plot_efforts(path: Path, rows: Sequence[Row], horizon_name: str = 'T') -> None:
+    """Success against planning time, a line for each planner through its efforts (PNG).
+
+    One picture for each horizon. Planning time is that of the first solve in open loop, else that
+    of the successes.
+    """
+    horizons = sorted({row['horizon'] for row in rows})
+    figure = Figure(figsize=(4 * len(horizons) + 2, 4.5), layout='constrained')
+    styles = _styles([base_name(row['planner']) for row in rows])
+    every_axes = figure.subplots(1, len(horizons), sharey=True, squeeze=False)[0]
+    for axes, horizon in zip(every_axes, horizons, strict=True):
+        for planner, style in styles.items():
+            points = sorted(
+                (time_s, 100 * row['success'])
+                for row in rows
+                if row['horizon'] == horizon and base_name(row['planner']) == planner
+                if (time_s := _planning_s(row)) is not None
+            )
+            axes.plot(
+                [time_s for time_s, _ in points],
+                [success for _, success in points],
+                marker='o',
+                markersize=4,
+                label=planner,
+                **style,
+            )
+        axes.set(
+            xscale='log',
+            title=f'{horizon_name} = {horizon}',
+            xlabel='planning time, s',
+            ylim=(-3, 103),
+        )
+    every_axes[0].set_ylabel('success, %')
+    every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
+    figure.suptitle(rows[0]['task'])
+    figure.savefig(path, dpi=120)
+
+
+def _planning_s(row: Row) -> float | None:
+    """Planning time of a row as `plot_efforts` wants it; None without measured times."""
+    if row['closed_loop']:
+        return row['median_time_s']
+    return None if row['first_solve_ms'] is None else row['first_solve_ms'] / 1e3
 
 
 def plot_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

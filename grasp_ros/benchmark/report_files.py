@@ -10,6 +10,7 @@ from typing import Any
 
 from grasp_ros.benchmark.cells import EpisodeRow
 from grasp_ros.benchmark.comparison import censored_curves, paired_tests, time_comparison
+from grasp_ros.benchmark.effort import base_name
 from grasp_ros.benchmark.plots import plot_censored, plot_speed, plot_success
 from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.results import NOTES, RowData, row_content
@@ -39,7 +40,7 @@ def content_of(
         'threads': 1,
         **run,
         'notes': notes,
-        'rows': [content for name, content in written if name in COMPARED],
+        'rows': [content for name, content in written if base_name(name) in COMPARED],
         'ablations': [content for name, content in written if name in ABLATIONS],
         'paired': paired_tests(rows),
         'time_comparison': time_comparison(rows),
