@@ -117,7 +117,7 @@ def test_an_interrupted_run_writes_what_it_has(tmp_path, monkeypatch):
         yield 0, function(cells[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('grasp_ros.benchmark.command.run_all', interrupted)
+    monkeypatch.setattr('grasp_ros.benchmark.measuring.run_all', interrupted)
     command = ['--tasks', 'two_room', *QUICK, '--planners', 'greedy', 'grasp']
     assert main([*command, '--output', str(tmp_path)]) == 130
     results = json.loads((tmp_path / 'results.json').read_text())

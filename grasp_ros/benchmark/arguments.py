@@ -37,25 +37,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--ablation-horizons', nargs='+', type=int, default=[50], metavar='T')
     add('--open-loop', action='store_true', help='execute whole first plans, too')
     add('--replan-every', type=int, default=5, metavar='N', help='control periods; default 5')
-    add('--fixed-horizon', action='store_true', help='do not let the horizon shrink')
     add('--timed-episodes', type=int, default=None, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 1, with --full 3')
     add('--tune', action='store_true',
         help='try many settings of each planner, seeded ones too where named, on the tuning seeds '
         'instead, on the first model, task and horizon (default 50)')
+    add('--no-speed', action='store_true', help='leave out the times of one iteration')
+    add_running(parser, Path('out/bench'))
+    options = parser.parse_args(arguments)
+    _fill(options)
+    _check(parser, options)
+    return options
+
+
+def add_running(parser: argparse.ArgumentParser, output: Path) -> None:
+    """Add the options that every comparison has: how it is run, and where results go."""
+    add = parser.add_argument
+    add('--fixed-horizon', action='store_true', help='do not let the horizon shrink')
     add('--tuning-seeds', action='store_true',
         help='run the comparison on the tuning seeds, to choose what is on by default')
-    add('--no-speed', action='store_true', help='leave out the times of one iteration')
     add('--workers', type=int, default=2, help='processes that measure success; default 2')
     add('--ray', metavar='ADDRESS',
         help='measure success on the Ray cluster at HOST:6379 (or auto, local), where --workers '
         'are calls at once and the models lie in the same folders; times are measured here')
     add('--resume', action='store_true', help='take finished cells from OUTPUT/cache')
-    add('--output', type=Path, default=Path('out/bench'), help='folder; default out/bench')
-    options = parser.parse_args(arguments)
-    _fill(options)
-    _check(parser, options)
-    return options
+    add('--output', type=Path, default=output, help=f'folder; default {output}')
 
 
 def _fill(options: argparse.Namespace) -> None:

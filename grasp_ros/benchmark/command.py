@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,13 +12,12 @@ from typing import Any
 
 from grasp_ros.benchmark.arguments import parse, planner_names
 from grasp_ros.benchmark.cache import Cache
-from grasp_ros.benchmark.cells import Cell, CellResult, decode_result, run_cell
+from grasp_ros.benchmark.cells import Cell, run_cell
+from grasp_ros.benchmark.measuring import Measurement, measure_and_write
 from grasp_ros.benchmark.report_files import content_of, write
-from grasp_ros.benchmark.results import RowKey, gather, key_of
-from grasp_ros.benchmark.running import run_all
 from grasp_ros.benchmark.seeds import TUNING_SEED, evaluation_seeds, tuning_seeds
 from grasp_ros.benchmark.speed_suite import speed_rows
-from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
+from grasp_ros.benchmark.timing import time_cell
 from grasp_ros.benchmark.tuning_run import tune
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
@@ -44,39 +43,23 @@ class Run:
             for folders in self._models.values()
             for folder in folders
         }
-        self._cells = self._success_cells()
-        self._cache = Cache(options.output / 'cache', options.resume)
-        self._results: dict[int, CellResult] = {}
-        self._timings: dict[RowKey, Timing] = {}
+        cache = Cache(options.output / 'cache', options.resume)
+        self._measured = Measurement(self._success_cells(), cache, run_cell, time_cell)
         self._speed: list[dict[str, Any]] = []
 
     def measure(self) -> None:
         """Measure success, then times, then the speed of one iteration."""
         options = self._options
-        for position, result in run_all(
-            'success',
-            run_cell,
-            decode_result,
-            self._cells,
-            self._cache,
-            options.workers,
-            options.ray,
-        ):
-            self._results[position] = result
+        self._measured.success(options.workers, options.ray)
         if options.timed_episodes:
-            cells = self._timed_cells()
-            for position, timing in run_all(
-                'times', time_cell, decode_timing, cells, self._cache, workers=1
-            ):
-                self._timings[key_of(cells[position])] = timing
+            self._measured.times(self._timed_cells())
         if not options.no_speed:
             name = options.tasks[0]
             self._speed = speed_rows(name, Path(self._models[name][0]), full=options.full)
 
     def content(self) -> dict[str, Any]:
         """What results.json says of all that has been measured so far."""
-        rows = gather(self._cells, self._results, self._timings)
-        return content_of(rows, self._speed, self._description())
+        return content_of(self._measured.rows(), self._speed, self._description())
 
     def _success_cells(self) -> list[Cell]:
         options = self._options
@@ -117,7 +100,7 @@ class Run:
         first = {folders[0] for folders in self._models.values()}
         return [
             replace(cell, seeds=seeds)
-            for cell in self._cells
+            for cell in self._measured.cells
             if cell.closed_loop and cell.model in first
         ]
 
@@ -148,12 +131,6 @@ class Run:
         }
 
 
-def finish(output: Path, content: Mapping[str, Any]) -> None:
-    """Write and print what has been measured."""
-    print(write(output, content))
-    print(f'\nWrote {output}/results.json, tables.md and plots')
-
-
 def compare(options: argparse.Namespace) -> int:
     """Measure and write; Ctrl-C writes what there is and gives 130.
 
@@ -163,19 +140,12 @@ def compare(options: argparse.Namespace) -> int:
         ImportError: if Ray is not installed.
     """
     run = Run(options)
-    status = 0
-    try:
-        run.measure()
-    except (ConnectionError, ImportError):
-        raise
-    except KeyboardInterrupt:
-        print('\nbenchmark: interrupted; --resume goes on from here', file=sys.stderr)
-        status = 130
-    except Exception:
-        finish(options.output, run.content())
-        raise
-    finish(options.output, run.content())
-    return status
+
+    def finish() -> None:
+        print(write(options.output, run.content()))
+        print(f'\nWrote {options.output}/results.json, tables.md and plots')
+
+    return measure_and_write(run.measure, finish, 'benchmark')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from grasp_ros.benchmark.effort import base_name
@@ -81,12 +82,7 @@ def plot_censored(path: Path, curves: Sequence[Row], horizon_name: str = 'T') ->
             share = share[-len(times) :]
             planner = curve['planner']
             axes.step(times, share, where='post', label=planner, **styles[planner])
-        axes.set(
-            xscale='log',
-            title=f'{horizon_name} = {horizon}',
-            xlabel='planning time, s',
-            ylim=(-3, 103),
-        )
+        _label_times(axes, f'{horizon_name} = {horizon}')
     every_axes[0].set_ylabel('episodes reached, % (failures never are)')
     every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(curves[0]['task'])
@@ -119,16 +115,16 @@ def plot_efforts(path: Path, rows: Sequence[Row], horizon_name: str = 'T') -> No
                 label=planner,
                 **style,
             )
-        axes.set(
-            xscale='log',
-            title=f'{horizon_name} = {horizon}',
-            xlabel='planning time, s',
-            ylim=(-3, 103),
-        )
+        _label_times(axes, f'{horizon_name} = {horizon}')
     every_axes[0].set_ylabel('success, %')
     every_axes[-1].legend(fontsize='small', loc='center left', bbox_to_anchor=(1.02, 0.5))
     figure.suptitle(rows[0]['task'])
     figure.savefig(path, dpi=120)
+
+
+def _label_times(axes: Axes, title: str) -> None:
+    """Success in % over planning time."""
+    axes.set(xscale='log', title=title, xlabel='planning time, s', ylim=(-3, 103))
 
 
 def _planning_s(row: Row) -> float | None:

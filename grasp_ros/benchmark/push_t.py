@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from grasp_ros.benchmark.arguments import add_running
 from grasp_ros.benchmark.cache import Cache
-from grasp_ros.benchmark.cells import Cell, CellResult, decode_result
+from grasp_ros.benchmark.cells import Cell, decode_result
 from grasp_ros.benchmark.effort import name_with, with_effort
+from grasp_ros.benchmark.measuring import Measurement, measure_and_write
 from grasp_ros.benchmark.push_t_cells import (
     ORACLE,
     PushTRow,
@@ -24,10 +26,7 @@ from grasp_ros.benchmark.push_t_cells import (
 from grasp_ros.benchmark.push_t_files import NOTES, write
 from grasp_ros.benchmark.push_t_probe import ProbeError
 from grasp_ros.benchmark.report_files import content_of
-from grasp_ros.benchmark.results import RowKey, gather, key_of
-from grasp_ros.benchmark.running import run_all
-from grasp_ros.benchmark.seeds import evaluation_seeds
-from grasp_ros.benchmark.timing import Timing, decode_timing
+from grasp_ros.benchmark.seeds import evaluation_seeds, tuning_seeds
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
 from grasp_ros.models.checkpoint import CheckpointError, find_model
 from grasp_ros.sim.push_t import FRAME_SKIP
@@ -57,7 +56,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='whole first plans, receding horizon; default both')
     add('--replan-every', type=int, default=1, metavar='N',
         help='model steps between replans in closed loop; default 1')
-    add('--fixed-horizon', action='store_true', help='do not let the horizon shrink')
     add('--ablations', action='store_true', help='run GRASP without each of its ingredients, too')
     add('--ablation-horizons', nargs='+', type=int, default=[40], metavar='H')
     add('--oracle-planners', nargs='*', choices=list(VARIANTS), metavar='NAME',
@@ -68,11 +66,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='of the oracle, which is slow; default open')
     add('--timed-episodes', type=int, default=2, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 2')
-    add('--workers', type=int, default=2, help='processes that measure success; default 2')
-    add('--ray', metavar='ADDRESS', help='measure success on that Ray cluster, as `benchmark` does')
-    add('--resume', action='store_true', help='take finished cells from OUTPUT/cache')
-    add('--output', type=Path, default=Path('out/bench_push_t'),
-        help='folder; default out/bench_push_t')
+    add_running(parser, Path('out/bench_push_t'))
     add('--name', default='push_t', help='of the files in it; default push_t')
     options = parser.parse_args(arguments)
     for name in ('episodes', 'replan_every', 'workers'):
@@ -107,51 +101,37 @@ class Run:
         """
         self._options = options
         self._models = [str(find_model(name)) for name in options.models]
+        self._seeds = tuning_seeds if options.tuning_seeds else evaluation_seeds
         self._folder = options.output / 'cache'
-        self._cache = Cache(self._folder, options.resume, digest_of)
-        self._cells = self._learned_cells() + self._oracle_cells()
         self._probes: dict[str, ProbeError] = {}
-        self._results: dict[int, CellResult] = {}
-        self._timings: dict[RowKey, Timing] = {}
+        self._measured = Measurement(
+            self._learned_cells() + self._oracle_cells(),
+            Cache(self._folder, options.resume, digest_of),
+            partial(run_cell, cache=self._folder),
+            partial(time_cell, cache=self._folder),
+            partial(decode_result, row=PushTRow),
+        )
 
     def measure(self) -> None:
         """Fit the probes, measure success, then times."""
         options = self._options
         for model in self._models:
             self._probes[model] = probe_for(model, self._folder)[1]
-        for position, result in run_all(
-            'success',
-            partial(run_cell, cache=self._folder),
-            partial(decode_result, row=PushTRow),
-            self._cells,
-            self._cache,
-            options.workers,
-            options.ray,
-        ):
-            self._results[position] = result
+        self._measured.success(options.workers, options.ray)
         if options.timed_episodes:
-            cells = self._timed_cells()
-            for position, timing in run_all(
-                'times',
-                partial(time_cell, cache=self._folder),
-                decode_timing,
-                cells,
-                self._cache,
-                workers=1,
-            ):
-                # Whole plans take the times of the same planner in closed loop.
-                self._timings[(*key_of(cells[position])[:3], True)] = timing
+            self._measured.times(self._timed_cells())
 
     def content(self) -> dict[str, Any]:
         """What the result file says of all that has been measured so far."""
         options = self._options
-        rows = gather(self._cells, self._results, self._timings)
         run = {
             'workers': options.workers,
-            'seeds': [
-                list(evaluation_seeds(number, options.episodes))
-                for number in range(max(1, len(self._models)))
-            ],
+            'seeds': {
+                'tuning' if options.tuning_seeds else 'evaluation': [
+                    list(self._seeds(number, options.episodes))
+                    for number in range(max(1, len(self._models)))
+                ]
+            },
             'models': [
                 {'name': Path(model).name, 'sha256': digest_of(model)} for model in self._models
             ],
@@ -160,7 +140,7 @@ class Run:
             'replan_every_model_steps': options.replan_every,
             'horizon_mode': 'fixed' if options.fixed_horizon else 'shrinking',
         }
-        return content_of(rows, [], run, NOTES)
+        return content_of(self._measured.rows(), [], run, NOTES)
 
     def _learned_cells(self) -> list[Cell]:
         options = self._options
@@ -199,7 +179,7 @@ class Run:
             planner=variant.planner,
             horizon=horizon // FRAME_SKIP,
             model=model,
-            seeds=evaluation_seeds(number, options.episodes),
+            seeds=self._seeds(number, options.episodes),
             options=variant.options,
             replan_every=FRAME_SKIP * options.replan_every if loop == 'closed' else None,
             horizon_mode='fixed' if options.fixed_horizon else 'shrinking',
@@ -208,11 +188,11 @@ class Run:
     def _timed_cells(self) -> list[Cell]:
         """The first model's, in closed loop where that is asked for, with fewer episodes."""
         options = self._options
-        seeds = evaluation_seeds(0, options.timed_episodes)
+        seeds = self._seeds(0, options.timed_episodes)
         closed = 'closed' in options.loops
         return [
             replace(cell, seeds=seeds)
-            for cell in self._cells
+            for cell in self._measured.cells
             if cell.task == TASK and cell.model == self._models[0] and cell.closed_loop == closed
         ]
 
@@ -229,22 +209,19 @@ def _planners(options: argparse.Namespace, horizon: int) -> list[tuple[str, int]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; 130 after Ctrl-C, 2 where something that it needs is missing."""
     options = parse(arguments)
-    status = 0
     try:
         run = Run(options)
-        try:
-            run.measure()
-        except KeyboardInterrupt:
-            print('\npush_t: interrupted; --resume goes on from here', file=sys.stderr)
-            status = 130
+
+        def finish() -> None:
+            content = run.content()
+            if content['rows']:
+                print(write(options.output, options.name, content))
+                print(f'\nWrote {options.output}/{options.name}.json, .md and plots')
+
+        return measure_and_write(run.measure, finish, 'push_t')
     except (CheckpointError, ConnectionError, ImportError) as error:
         print(f'push_t: {error}', file=sys.stderr)
         return 2
-    content = run.content()
-    if content['rows']:
-        print(write(options.output, options.name, content))
-        print(f'\nWrote {options.output}/{options.name}.json, .md and plots')
-    return status
 
 
 if __name__ == '__main__':

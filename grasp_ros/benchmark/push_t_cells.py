@@ -18,11 +18,10 @@ from torch import Tensor
 from grasp_ros.benchmark.cache import weights_digest
 from grasp_ros.benchmark.cells import Cell, CellResult, EpisodeRow
 from grasp_ros.benchmark.counting import CountingPlanner
-from grasp_ros.benchmark.memory import peak_mb, reset_peak
 from grasp_ros.benchmark.push_t_oracle import ACTION_SPACE, OracleModel, latents_of, states_of
 from grasp_ros.benchmark.push_t_probe import PoseProbe, ProbeError, probe_of
 from grasp_ros.benchmark.side_by_side import PictureEncoder
-from grasp_ros.benchmark.timing import MOST_SOLVING_S, Timing, pin
+from grasp_ros.benchmark.timing import Solved, Timing, pin, timed
 from grasp_ros.benchmark.trials import Driven, Setup, TrialRunner
 from grasp_ros.control import model_limits, policy_for
 from grasp_ros.core.config import ControllerConfig
@@ -216,19 +215,11 @@ def time_cell(cell: Cell, cache: Path) -> Timing:
     runner = _runner(cell, subject, build(cell.planner, subject.model, cell.options))
     warm = [PushTrial(episode_of(cell.seeds[0], cell.horizon), subject.look, whole=True)]
     runner.run(warm, None)
-    reset_peak()
-    first: list[float] = []
-    replans: list[float] = []
-    cut = False
-    for trial in _trials(cell, subject):
-        left = MOST_SOLVING_S - sum(first) - sum(replans)
-        (run,) = runner.run([trial], cell.replan_every, left)
-        first += run.solve_times_s[:1]
-        replans += run.solve_times_s[1:]
-        cut = run.cut
-        if cut:
-            break
-    return Timing(tuple(first), tuple(replans), peak_mb(), cut)
+
+    def driven(trial: PushTrial) -> Callable[[float], Solved]:
+        return lambda left: runner.run([trial], cell.replan_every, left)[0]
+
+    return timed(driven(trial) for trial in _trials(cell, subject))
 
 
 def _runner(cell: Cell, subject: Subject, planner: Planner) -> TrialRunner:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -38,6 +38,20 @@ class Timing:
     cut: bool
 
 
+class Solved(Protocol):
+    """An episode that was driven.
+
+    Attributes:
+        solve_times_s: of all its solves.
+        cut: whether it was given up undecided, for want of time.
+    """
+
+    @property
+    def solve_times_s(self) -> tuple[float, ...]: ...  # noqa: D102 - see the class
+    @property
+    def cut(self) -> bool: ...  # noqa: D102
+
+
 def decode_timing(content: Mapping[str, Any]) -> Timing:
     """A Timing from its fields in JSON."""
     return Timing(
@@ -64,16 +78,25 @@ def time_cell(cell: Cell) -> Timing:
         model, manifest, planner, model_limits(manifest), config, GOAL_TOLERANCE
     )
     controller.prepare()
+
+    def driven(seed: int) -> Callable[[float], Solved]:
+        task = episode_of(cell.task, seed)
+        rules = Rules(budget=task.budget)
+        return lambda left: run_episode(
+            controller, task.world, task.episode, rules, every, left
+        )
+
+    return timed(driven(seed) for seed in cell.seeds)
+
+
+def timed(episodes: Iterable[Callable[[float], Solved]]) -> Timing:
+    """Run episodes one after the other; each is told how many seconds of solves are left."""
     reset_peak()
     first: list[float] = []
     replans: list[float] = []
     cut = False
-    for seed in cell.seeds:
-        task = episode_of(cell.task, seed)
-        left = MOST_SOLVING_S - sum(first) - sum(replans)
-        run = run_episode(
-            controller, task.world, task.episode, Rules(budget=task.budget), every, left
-        )
+    for episode in episodes:
+        run = episode(MOST_SOLVING_S - sum(first) - sum(replans))
         first += run.solve_times_s[:1]
         replans += run.solve_times_s[1:]
         cut = run.cut
