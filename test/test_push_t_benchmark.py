@@ -15,6 +15,7 @@ from grasp_ros.benchmark.push_t_oracle import (
     ACTION_SPACE,
     OracleModel,
     action_of,
+    ends_of,
     latents_of,
     states_of,
 )
@@ -50,6 +51,17 @@ def test_the_oracle_follows_recorded_commands_to_the_goal():
     np.testing.assert_allclose(
         rolled[0, -1], latents_of(episode.goal[None])[0], rtol=0, atol=1e-5
     )
+
+
+def test_the_oracle_is_the_simulator_near_the_block_and_far_from_it():
+    rng = np.random.default_rng(0)
+    starts = [episode_of(seed, 5).start for seed in range(1000, 1010)]
+    states = np.stack([NEAR_BLOCK, *starts])
+    commands = rng.normal(0.0, 0.03, (len(states), 5, 2))
+    expected = advance(states, commands)[:, -1]
+    moved = (expected[:, 2:5] != states[:, 2:5]).any(axis=1)
+    assert 0 < moved.sum() < len(states)
+    np.testing.assert_array_equal(ends_of(states, commands), expected)
 
 
 def test_derivatives_of_the_oracle_are_those_of_the_free_agent():

@@ -32,7 +32,7 @@ from grasp_ros.models.checkpoint import CheckpointError, find_model
 from grasp_ros.sim.push_t import FRAME_SKIP
 
 TASK, ORACLE_TASK = 'push_t', 'push_t_oracle'
-ORACLE_PLANNERS = ('grasp', 'greedy', 'cem', 'mppi', 'gradient', 'random_shooting')
+ORACLE_PLANNERS = ('grasp', 'greedy', 'cem', 'mppi', 'random_shooting')
 DESCRIPTION = """Planners on Push-T: goals H commands ahead on recorded motion, success in the
 simulator and as imagined, whole first plans and receding horizon, with a learned model and with the
 simulator's true dynamics. A run that was cut is continued with --resume."""
