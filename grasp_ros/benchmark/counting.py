@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance
+from grasp_ros.benchmark.passing_on import PassingOn
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel
 
 
-class CountingPlanner:
+class CountingPlanner(PassingOn):
     """Passes everything on to a planner and counts its solves and the predictor's calls in them.
 
     Attributes:
@@ -27,8 +27,7 @@ class CountingPlanner:
 
         Predictions in captured graphs are not seen: count with a planner that captures nothing.
         """
-        self._planner = planner
-        self.distance: GoalDistance = planner.distance
+        super().__init__(planner)
         self.solves = 0
         self.predictor_calls = 0
         self._calls = 0
@@ -49,10 +48,6 @@ class CountingPlanner:
         """Predictor calls of a solve, on average."""
         return self.predictor_calls / max(1, self.solves)
 
-    def prepare(self, problem: PlanProblem) -> None:
-        """See Planner."""
-        self._planner.prepare(problem)
-
     def plan(
         self,
         problem: PlanProblem,
@@ -63,7 +58,7 @@ class CountingPlanner:
     ) -> Plan:
         """See Planner."""
         before = self._calls
-        plan = self._planner.plan(problem, init, generator=generator, deadline_s=deadline_s)
+        plan = super().plan(problem, init, generator=generator, deadline_s=deadline_s)
         self.solves += 1
         self.predictor_calls += self._calls - before
         return plan

@@ -17,8 +17,7 @@ from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import windows
 from grasp_ros.planners.block_tridiagonal import solve_banded
-from grasp_ros.planners.capture import Executor
-from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings
+from grasp_ros.planners.lifted import LiftedIteration
 
 DIFFERENCE = 4.0
 """Step of the finite differences, in half widths of the action box times the square root of the
@@ -117,23 +116,11 @@ def gauss_newton_step(
 class GaussNewtonIteration(LiftedIteration):
     """A lifted iteration whose action step is Levenberg-Marquardt's; the states go as before."""
 
-    def __init__(
-        self,
-        distance: GoalDistance,
-        problem: PlanProblem,
-        settings: LiftedSettings,
-        states: Tensor,
-        actions: Tensor,
-        executor: Executor | None = None,
-        spread: float | None = None,
-    ) -> None:
-        """See `LiftedIteration`."""
-        super().__init__(distance, problem, settings, states, actions, executor, spread)
-        self._damping = first_damping(self.actions, distance.model.history, settings.damping)
+    def _start_actions(self) -> None:
+        history = self.distance.model.history
+        self._damping = first_damping(self.actions, history, self.settings.damping)
 
-    def restart(self, states: Tensor, actions: Tensor) -> None:
-        """Go on from other states and actions with the first damping."""
-        super().restart(states, actions)
+    def _restart_actions(self) -> None:
         self._damping.fill_(self.settings.damping)
 
     @torch.no_grad()

@@ -124,7 +124,7 @@ class LiftedIteration:
         self._of_states = Moments(
             self.states, settings.state_rate if spread is None else self._state_rate
         )
-        self._of_actions = Moments(self.actions, settings.action_rate)
+        self._start_actions()
         self._noise = torch.zeros_like(self.states[:, :-1])
         self._sigma = self.states.new_zeros(())
         self._goal_weight = self.states.new_zeros(())
@@ -139,11 +139,11 @@ class LiftedIteration:
         self.restart(states, actions)
 
     def restart(self, states: Tensor, actions: Tensor) -> None:
-        """Go on from other states and actions, which are copied, without Adam's moments."""
+        """Go on from other states and actions, which are copied, without what steps remember."""
         self.states.copy_(states)
         self.actions.copy_(actions)
         self._of_states.reset()
-        self._of_actions.reset()
+        self._restart_actions()
 
     def iterate(self, goal_weight: float, noise: float, generator: torch.Generator) -> None:
         """Make one iteration.
@@ -165,6 +165,14 @@ class LiftedIteration:
         if sigma:
             self._noise.normal_(generator=generator)
             self.states[:, :-1].add_(self._noise, alpha=sigma)
+
+    def _start_actions(self) -> None:
+        """Make what the steps of the actions remember."""
+        self._of_actions = Moments(self.actions, self.settings.action_rate)
+
+    def _restart_actions(self) -> None:
+        """Forget the steps of the actions, in place."""
+        self._of_actions.reset()
 
     @torch.no_grad()
     def _step(self) -> tuple[Tensor, ...]:
