@@ -10,7 +10,6 @@ import math
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.action import ReachGoal
-from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.images import ImageError
 from grasp_ros.nodes.messages import image_decoder, stamp_ns
@@ -38,24 +37,8 @@ def take_image(
     return controller.observe(source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns)
 
 
-def take_goal(controller: Controller, message: Image | CompressedImage) -> Picture | None:
-    """Hand a goal picture to the controller.
-
-    Returns:
-        The picture, or None where it is the present goal.
-
-    Raises:
-        ImageError: if it cannot be decoded; the present goal stays.
-    """
-    picture = image_decoder(message)()
-    return picture if controller.set_goal(picture) else None
-
-
-def check_action_goal(goal: ReachGoal.Goal) -> Picture:
-    """Check a goal of the action ~/reach_goal.
-
-    Returns:
-        Its decoded picture.
+def check_action_goal(goal: ReachGoal.Goal) -> None:
+    """Check what can be seen of a goal of the action ~/reach_goal without decoding its picture.
 
     Raises:
         ValueError: naming the field that cannot be used.
@@ -65,6 +48,6 @@ def check_action_goal(goal: ReachGoal.Goal) -> Picture:
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f'{name} is {value}; it must be a finite number >= 0')
     try:
-        return image_decoder(goal.goal_image)()
+        image_decoder(goal.goal_image)
     except ImageError as error:
         raise ValueError(f'goal_image: {error}') from error

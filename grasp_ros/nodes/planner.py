@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import wait
 from typing import Any
 
@@ -19,13 +20,15 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from grasp_ros.assembly import Assembly, assemble, reconfigure
+from grasp_ros.core.context import Picture
 from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
-from grasp_ros.nodes.intake import take_goal, take_image
+from grasp_ros.nodes.goal_intake import GoalIntake
+from grasp_ros.nodes.intake import take_image
 from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.memory import allocate_from_one_heap, freeze, unfreeze
 from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
@@ -112,9 +115,11 @@ class PlannerNode(LifecycleNode):
                 self._on_goal,
                 self._on_enable,
             )
+            self._goals = GoalIntake(parts.controller, self._thread.call, self._post)
             self._reach = ReachGoalServer(
                 self,
                 parts.controller,
+                self._goals,
                 parts.planner.distance.unit,
                 values['goal.hold_time'],
                 is_active=lambda: self._active,
@@ -147,6 +152,7 @@ class PlannerNode(LifecycleNode):
         assert self._topics is not None
         result = super().on_activate(state)
         self._parts.controller.reset()
+        self._goals.forget()
         self._diagnostics.start(self._values)
         self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
@@ -251,6 +257,7 @@ class PlannerNode(LifecycleNode):
         self._diagnostics.stop()
         if self._reach is not None:
             self._reach.abort('the node was deactivated')
+        self._goals.forget()
 
     def _publish_stop(self) -> None:
         """Publish all of the stop and wait until it is acknowledged."""
@@ -294,15 +301,24 @@ class PlannerNode(LifecycleNode):
         if not self._active or self._parts is None:
             return
         try:
-            picture = take_goal(self._parts.controller, message)
+            self._goals.take(message, self._goal_decoded, self._goal_failed)
         except ImageError as error:
             self._warn('goal', f'goal image refused: {error}')
-            return
-        if picture is not None:
-            if self._reach is not None:
-                self._reach.abort('replaced by a goal image on the topic')
-            self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')
-            self._thread.trigger(self._replan)
+
+    def _goal_decoded(self, picture: Picture) -> None:
+        if self._reach is not None:
+            self._reach.abort('replaced by a goal image on the topic')
+        self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')
+        self._thread.trigger(self._replan)
+
+    def _goal_failed(self, reason: str) -> None:
+        self._warn('goal', f'goal image refused: {reason}')
+        self._thread.trigger(self._replan)
+
+    def _post(self, job: Callable[..., Any], *arguments: Any) -> None:
+        """Call `job` on the executor's thread; from any thread."""
+        if self.executor is not None:
+            self.executor.create_task(job, *arguments)
 
     def _on_enable(
         self, request: SetBool.Request, response: SetBool.Response

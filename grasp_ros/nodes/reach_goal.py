@@ -18,6 +18,7 @@ from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.goal_run import GoalRun, Outcome
 from grasp_ros.core.types import Command
+from grasp_ros.nodes.goal_intake import GoalIntake
 from grasp_ros.nodes.intake import check_action_goal
 
 FEEDBACK_S = 0.2
@@ -45,6 +46,7 @@ class ReachGoalServer:
         self,
         node: LifecycleNode,
         controller: Controller,
+        goals: GoalIntake,
         unit: str,
         hold_s: float,
         is_active: Callable[[], bool],
@@ -54,7 +56,8 @@ class ReachGoalServer:
 
         Args:
             node: of the server.
-            controller: gets the goals.
+            controller: tells how far the goal is.
+            goals: decodes goals and hands them to the controller.
             unit: of the goal distance.
             hold_s: how long a goal must be held to be reached, seconds.
             is_active: whether goals can be accepted.
@@ -62,12 +65,12 @@ class ReachGoalServer:
         """
         self._node = node
         self._controller = controller
+        self._goals = goals
         self._unit = unit
         self._hold_s = hold_s
         self._is_active = is_active
         self._on_goal = on_goal
         self._handle: Any = None
-        self._picture: Picture | None = None
         self._run = GoalRun(0.0, hold_s)
         self._ticked_ns: int | None = None
         self._reported_s = -math.inf
@@ -104,7 +107,7 @@ class ReachGoalServer:
         outcome = run.advance(seconds, command.state, self._controller.goal_distance)
         if outcome is Outcome.TIMED_OUT:
             # The goal of a client that waits no longer must not move the robot.
-            self._controller.clear_goal()
+            self._goals.clear()
             self._end(outcome, f'not reached within {handle.request.timeout:g} s')
         elif outcome is not None:
             self._end(outcome, command.reason)
@@ -143,33 +146,45 @@ class ReachGoalServer:
         return GoalResponse.ACCEPT
 
     def _fault(self, goal: ReachGoal.Goal) -> str:
-        """Why a goal cannot be accepted; keeps the decoded picture of one that can."""
+        """Why a goal cannot be accepted; empty where it can."""
         if not self._is_active():
             return 'the node is not active'
         try:
-            self._picture = check_action_goal(goal)
+            check_action_goal(goal)
         except ValueError as error:
             return str(error)
         return ''
 
     def _accept(self, goal_handle: Any) -> None:
         self.abort('replaced by another goal of the action')
-        assert self._picture is not None
         request = goal_handle.request
         self._handle = goal_handle
         self._run = GoalRun(request.timeout, self._hold_s)
         self._ticked_ns, self._reported_s = None, -math.inf
         goal_handle.execute()
-        height, width = self._picture.shape[:2]
+        self._goals.clear()
+        self._goals.take(
+            request.goal_image,
+            self._decoded,
+            lambda reason: self._undecodable(goal_handle, reason),
+            tolerance=request.tolerance or None,
+            restart=True,
+        )
+
+    def _decoded(self, picture: Picture) -> None:
+        height, width = picture.shape[:2]
         self._node.get_logger().info(f'new goal of ~/reach_goal, {width} x {height}')
-        self._controller.set_goal(self._picture, request.tolerance or None, restart=True)
-        self._picture = None
         self._on_goal()
+
+    def _undecodable(self, goal_handle: Any, reason: str) -> None:
+        if goal_handle is self._handle:
+            self._goals.clear()
+            self._end(Outcome.ABORTED, f'goal_image: {reason}')
 
     def _cancel(self, goal_handle: Any) -> CancelResponse:
         if self._handle is None or goal_handle != self._handle:
             return CancelResponse.REJECT
-        self._controller.clear_goal()
+        self._goals.clear()
         return CancelResponse.ACCEPT
 
     def _end(self, outcome: Outcome, reason: str) -> None:

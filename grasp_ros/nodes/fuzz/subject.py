@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +17,14 @@ from torch import Tensor
 
 from grasp_ros.commands import NANOSECONDS
 from grasp_ros.core.config import ControllerConfig
+from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.types import ActionKind, ActionSpace, Command, Observation, State
 from grasp_ros.images import ImageError, to_model_input
 from grasp_ros.nodes.fuzz.mutations import Kind, Mutant, mutate
-from grasp_ros.nodes.intake import check_action_goal, take_goal, take_image
+from grasp_ros.nodes.goal_intake import GoalIntake
+from grasp_ros.nodes.intake import check_action_goal, take_image
 from grasp_ros.nodes.messages import CommandEncoder, image_message, time_message
 from grasp_ros.planners.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.sim.two_rooms import TwoRooms
@@ -121,6 +125,16 @@ class Counts:
         return sum(sum(outcomes.values()) for outcomes in self.outcomes.values())
 
 
+def _at_once(job: Callable[[], Picture | None]) -> Future[Picture | None]:
+    """A planning thread for which nobody waits."""
+    future: Future[Picture | None] = Future()
+    try:
+        future.set_result(job())
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
 class Subject:
     """Takes mutants as the node takes messages, and judges each command."""
 
@@ -128,6 +142,7 @@ class Subject:
         """Watch a controller of two velocities within `LIMIT` that change by at most `RATE`."""
         self.counts = Counts()
         self._controller = controller
+        self._goals = GoalIntake(controller, _at_once, lambda job, *given: job(*given))
         self._encoder = CommandEncoder(
             'geometry_msgs/msg/TwistStamped', ActionKind.VELOCITY, 2, PERIOD_S,
             fields=('linear.x', 'linear.y'), joint_names=(), frame_id='base_link',
@@ -139,6 +154,7 @@ class Subject:
     def activate(self) -> None:
         """Begin as the node does on activation."""
         self._controller.reset()
+        self._goals.forget()
         self._good_stamps: set[int] = set()
         self._goal_taken = False
         self._last: NDArray[np.float64] | None = None
@@ -150,8 +166,7 @@ class Subject:
                 self.activate()
                 valid_goal, valid_images = rng.random(2) < (0.7, 0.7)
                 if valid_goal:
-                    take_goal(self._controller, self._picture(rng))
-                    self._goal_taken = True
+                    self._decode_goal(self._picture(rng))
             if valid_images and index % 3 == 0:
                 self.see_valid(rng)
             kind: Kind = ('image', 'compressed', 'goal')[int(rng.integers(3))]
@@ -197,17 +212,26 @@ class Subject:
     def _take_goal(self, message: Any, invalid: bool, name: str) -> str:
         try:
             if hasattr(message, 'goal_image'):
-                picture = check_action_goal(message)
-                self._controller.set_goal(picture, message.tolerance or None, restart=True)
+                check_action_goal(message)
+                taken = self._decode_goal(message.goal_image, message.tolerance or None)
             else:
-                take_goal(self._controller, message)
+                taken = self._decode_goal(message)
         except (ImageError, ValueError):
             return 'refused'
-        self._goal_taken = True
+        if not taken:
+            return 'refused'
         self._controller.plan(self._now_ns)
         if invalid:
             self.counts.violations.append(f'{name}: an invalid goal was taken')
         return 'taken'
+
+    def _decode_goal(self, message: Any, tolerance: float | None = None) -> bool:
+        taken: list[Picture] = []
+        self._goals.take(
+            message, taken.append, lambda reason: None, tolerance=tolerance, restart=True
+        )
+        self._goal_taken |= bool(taken)
+        return bool(taken)
 
     def _take_image(self, message: Any, name: str, invalid: bool) -> str:
         if take_image(self._controller, message, self._now_ns, self._now_ns) is not None:
