@@ -114,6 +114,35 @@ def test_several_files_are_read_in_turn(tmp_path):
     assert [time_ns for time_ns, _ in read(first)] == [1000, 1001, 1002, 2000]
 
 
+@pytest.mark.parametrize('storage', [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_metadata_may_tell_another_quality_of_service_than_the_files(tmp_path, storage):
+    """As after a conversion; the library itself then finds nothing, and says nothing."""
+    path = write_with_rosbags(tmp_path / 'bag', storage)
+    metadata = path / 'metadata.yaml'
+    text = metadata.read_text()
+    never = '{sec: 9, nsec: 9}'
+    qos = (
+        f'- {{history: 1, depth: 5, reliability: 2, durability: 2, deadline: {never}, '
+        f'lifespan: {never}, liveliness: 1, liveliness_lease_duration: {never}, '
+        'avoid_ros_namespace_conventions: false}'
+    )
+    changed = text.replace("offered_qos_profiles: ''", f"offered_qos_profiles: '{qos}'")
+    assert changed != text
+    metadata.write_text(changed)
+    ((time_ns, message),) = read(path)
+    assert (time_ns, message.data.tolist()) == (6, [4.0])
+
+
+def test_messages_that_only_metadata_knows_are_missed(tmp_path):
+    path = write(tmp_path / 'bag')
+    metadata = path / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace('/numbers', '/others'))
+    with BagReader(path) as bag:
+        assert bag.require('others', [ARRAY], '--image-topic') == '/others'
+        with pytest.raises(BagError, match=r'lists messages on /others.* hold none.*reindex'):
+            list(bag.messages(['/others']))
+
+
 def test_a_status_of_an_older_version_is_read_by_its_own_definition(tmp_path):
     store = get_typestore(Stores.ROS2_JAZZY)
     store.register(get_types_from_msg('uint8 state\nstring reason\n', STATUS))

@@ -154,13 +154,18 @@ class BagReader:
             yield connection.topic, time_ns, bytes(data)
 
     def _raw(self, topics: Sequence[str]) -> Iterator[tuple[Connection, int, bytes]]:
-        chosen = [c for c in self._reader.connections if c.topic in topics]
-        iterator = self._reader.messages(chosen)
+        chosen = [c for c in self._stored_connections() if c.topic in topics]
+        iterator = self._reader.messages(chosen) if chosen else iter(())
         after = ''
         while True:
             try:
                 item = next(iterator)
             except StopIteration:
+                if not after and any(map(self.has, topics)):
+                    raise BagError(
+                        f'{self.path}: metadata.yaml lists messages on {", ".join(topics)}, but '
+                        'the files hold none; run `ros2 bag reindex`'
+                    ) from None
                 return
             except Exception as error:  # corrupt files raise errors of many kinds
                 raise BagError(
@@ -169,6 +174,17 @@ class BagReader:
                 ) from error
             yield item
             after = f'after {item[1]} ns '
+
+    def _stored_connections(self) -> Sequence[Connection]:
+        """Connections as the files hold them, not as metadata.yaml lists them.
+
+        The library finds no message where the two differ in the quality of service, as after a
+        conversion or with metadata of another version.
+        """
+        storages = getattr(self._reader.storage, 'storages', None)
+        if storages is None:
+            return self._reader.connections
+        return [connection for storage in storages for connection in storage.connections]
 
     def _decode(self, connection: Connection, time_ns: int, data: bytes) -> Recorded:
         try:
