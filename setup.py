@@ -103,7 +103,7 @@ setup(
     version=MANIFEST.findtext('version'),
     description=MANIFEST.findtext('description'),
     license=MANIFEST.findtext('license'),
-    license_files=['LICENSE'],
+    license_files=['LICENSE', 'NOTICE'],
     maintainer=maintainer.text,
     maintainer_email=maintainer.get('email'),
     python_requires='>=3.10',
