@@ -26,6 +26,8 @@ from grasp_ros.sim.two_rooms import TwoRooms
 NODE = 'grasp_ros.nodes.planner'
 UNGUARDED = {'frozen_timeout': 0.0, 'max_novelty': 0.0}
 """Most tests show one picture for ever, some in grey; those of the guards set their own."""
+BUSY = {'image_timeout': 3.0, 'max_plan_age': 5.0}
+"""So that a busy machine does not stop the robot where a test is about something else."""
 PERIOD_S = 0.1
 WORLD = TwoRooms()
 EPISODE = make_episode(WORLD, 1)

