@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 EPISODES ?= 5
+TASK ?= two_room
 DURATION ?= 1800
 MESSAGES ?= 100000
 
@@ -24,6 +25,7 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
+	@echo '             TASK=push_t: an agent pushes a block to where they are in the picture'
 	@echo 'make soak    planner and robot at 20 Hz, watched for DURATION=1800 seconds; ARGS="--short"'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
@@ -83,8 +85,8 @@ endif
 	@echo '$(CURDIR) $(inputs)' > $@
 
 demo: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --output out/demo --episodes $(EPISODES) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
+	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --task $(TASK) --output out/demo \
+	  --episodes $(EPISODES) $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
 
 soak: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.soak --duration $(DURATION) --output out/soak $(ARGS)

@@ -22,7 +22,10 @@ from grasp_ros.sim.push_t import (
 )
 from grasp_ros.sim.push_t_camera import AGENT, BLOCK, TABLE, render
 from grasp_ros.sim.push_t_episodes import make_episode
+from grasp_ros.sim.push_t_judge import PushTJudge
 from grasp_ros.sim.push_t_policy import collect
+from grasp_ros.sim.push_t_robot import PushTRobot
+from grasp_ros.sim.push_t_symmetry import SYMMETRIES, transform_commands, transform_states
 
 BLOCK_PLACE = (256.0, 200.0)
 APART = make_state((100.0, 400.0), BLOCK_PLACE, 0.0)
@@ -174,3 +177,57 @@ def test_episodes_can_be_solved_but_not_by_standing_still():
         end = advance(episode.start[None], episode.commands[None])[0, -1]
         assert succeeded(end, episode.goal)
     assert len(make_episode(1000, ahead=40).commands) == 40
+
+
+def test_the_judge_waits_for_the_criterion_and_no_longer_than_the_budget():
+    goal = make_state((200.0, 300.0), (256.0, 256.0), 3.0)
+    judge = PushTJudge(7, True, goal, budget=3)
+    far = goal + make_state((30.0, 0.0), (0.0, 0.0), 0.5)
+    near = goal + make_state((3.0, 0.0), (0.0, 4.0), -2 * math.pi)
+    assert not judge.update(far[:5]) and not judge.update(far[:5])
+    assert judge.update(near[:5]) and judge.ended
+    assert judge.update(far[:5])  # what comes after changes nothing
+    result = judge.result()
+    assert (result.reached, result.steps, result.group) == (True, 2, 'block_moves')
+    assert (result.position_px, result.angle_rad) == (pytest.approx(5.0), pytest.approx(0.0))
+
+    late = PushTJudge(8, False, goal, budget=1)
+    assert not late.update(far) and late.update(far)
+    assert not late.result().reached
+    assert late.result().row() == {
+        'seed': 8, 'reached': False, 'moves_block': False, 'steps': 1, 'position_px': 30.0,
+        'angle_deg': pytest.approx(28.65),
+    }  # fmt: skip
+
+
+def test_the_robot_follows_the_clock_and_tells_the_truth():
+    robot = PushTRobot(1000, time_s=5.0)
+    episode = make_episode(1000)
+    assert (robot.picture() == render(episode.start)).all()
+    assert (robot.goal_picture() == render(episode.goal)).all()
+    # Commands at the control rate, time cut anyhow: as the recorded motion.
+    for step, displacement in enumerate(episode.commands):
+        robot.command(displacement, 5.0 + 0.1 * step)
+        robot.advance_to(5.043 + 0.1 * step)
+    robot.advance_to(5.0 + 0.1 * len(episode.commands))
+    truth = robot.truth()
+    reached = [truth['pose'].x, truth['pose'].y, truth['block'].x, truth['block'].y]
+    np.testing.assert_allclose(1000 * np.array(reached), episode.goal[:4], atol=1e-6)
+    assert truth['block'].angle == pytest.approx(episode.goal[4])
+    assert truth['block_goal'].angle == episode.goal[4]
+
+    robot.reset(1001, time_s=100.0)
+    assert (robot.picture() == render(make_episode(1001).start)).all()
+    assert robot.episode()['seed'] == 1001
+
+
+@pytest.mark.parametrize('symmetry', range(SYMMETRIES))
+def test_mirrored_and_turned_motion_is_motion(symmetry):
+    motion = collect(1, 12, seed=1)
+    states, commands = motion.states[0], motion.commands[0]
+    assert np.abs(np.diff(states[:, 4])).max() > 0.01  # it turns the block
+    changed = transform_states(states, symmetry)
+    driven = advance(changed[:1], transform_commands(commands, symmetry)[None])[0]
+    position, angle = errors(driven, changed[1:])
+    assert position.max() < 1e-6 and angle.max() < 1e-6
+    assert np.allclose(changed[:, :4], states[:, :4]) == (symmetry == 0)

@@ -27,6 +27,7 @@ def test_the_report_has_every_field_and_is_json():
         'through_door': True,
         'steps': 33,
         'final_distance_px': 1.25,
+        'group': 'through_door',
     }
     assert report['replan_ms'] == {'first': 500.0, 'p50': 80.0, 'p99': pytest.approx(89.8)}
     assert report['command_jitter_ms'] == {'p50': 1.0, 'p99': pytest.approx(1.98)}

@@ -2,13 +2,64 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BUDGET_PER_HORIZON = 1.5
+
+
+class Result(Protocol):
+    """How an episode of any task went."""
+
+    @property
+    def seed(self) -> int:
+        """Of the episode."""
+        ...
+
+    @property
+    def reached(self) -> bool:
+        """Whether it succeeded."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Until it did, or all."""
+        ...
+
+    @property
+    def group(self) -> str:
+        """What kind of episode it was; successes are counted for each."""
+        ...
+
+    def row(self) -> dict[str, Any]:
+        """The result in a report; what is unknown is None."""
+        ...
+
+
+class Judge(Protocol):
+    """Watches an episode of any task."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is decided."""
+        ...
+
+    def update(self, state: ArrayLike, /) -> bool:
+        """Judge the next step by the true state; whether the episode is decided."""
+        ...
+
+    def progress(self) -> str:
+        """One line for people."""
+        ...
+
+    def result(self) -> Result:
+        """The verdict, at any time."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +99,22 @@ class EpisodeResult:
     through_door: bool
     steps: int
     final_distance_px: float
+
+    @property
+    def group(self) -> str:
+        """See Result."""
+        return 'through_door' if self.through_door else 'same_room'
+
+    def row(self) -> dict[str, Any]:
+        """See Result."""
+        known = not math.isnan(self.final_distance_px)
+        return {
+            'seed': self.seed,
+            'reached': self.reached,
+            'through_door': self.through_door,
+            'steps': self.steps,
+            'final_distance_px': round(self.final_distance_px, 3) if known else None,
+        }
 
 
 class EpisodeJudge:
@@ -106,6 +173,10 @@ class EpisodeJudge:
             self._arrived_at = self._step
         return self.ended
 
+    def progress(self) -> str:
+        """One line for people."""
+        return f'step {self._step}/{self._rules.budget}, {self.distance_px:.1f} px to go'
+
     def result(self) -> EpisodeResult:
         """The verdict, at any time."""
         arrived = self._arrived_at if self.reached else None
@@ -150,16 +221,16 @@ class Successes:
     episodes: int
 
 
-def count_successes(results: Sequence[EpisodeResult]) -> dict[str, Successes]:
-    """Successes of `all` episodes, of those `through_door` and those in the `same_room`."""
-    groups = {
-        'all': list(results),
-        'through_door': [result for result in results if result.through_door],
-        'same_room': [result for result in results if not result.through_door],
-    }
+def count_successes(
+    results: Sequence[Result], groups: Sequence[str] = ('through_door', 'same_room')
+) -> dict[str, Successes]:
+    """Successes of `all` episodes and of those of each group."""
+    chosen = {'all': list(results)}
+    for name in groups:
+        chosen[name] = [result for result in results if result.group == name]
     return {
         name: Successes(sum(result.reached for result in group), len(group))
-        for name, group in groups.items()
+        for name, group in chosen.items()
     }
 
 

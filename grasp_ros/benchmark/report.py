@@ -6,14 +6,14 @@ import importlib.metadata
 import math
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from grasp_ros.benchmark.judge import EpisodeResult, count_successes
+from grasp_ros.benchmark.judge import Result, count_successes
 
 PACKAGES = {
     'torch': ('torch',),
@@ -21,6 +21,21 @@ PACKAGES = {
     'rclpy': ('ros-rclpy', 'rclpy'),
     'grasp_ros': ('grasp_ros',),
 }
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the results of a task are told.
+
+    Attributes:
+        heading: of the column of groups.
+        groups: kinds of episodes, and what they are called.
+        error: what is left to the goal, from a row of the report.
+    """
+
+    heading: str
+    groups: Mapping[str, str]
+    error: Callable[[Mapping[str, Any]], str]
 
 
 @dataclass
@@ -74,22 +89,15 @@ def percentile_ms(seconds: Sequence[float], percent: float) -> float | None:
     return round(1e3 * float(np.percentile(known, percent)), 3) if known else None
 
 
-def demo_report(results: Sequence[EpisodeResult], timing: Timing, setup: Setup) -> dict[str, Any]:
+def demo_report(
+    results: Sequence[Result], timing: Timing, setup: Setup, task: str = 'two_room'
+) -> dict[str, Any]:
     """The content of report.json; what is unknown is None."""
+    counts = count_successes(results, tuple(WORDINGS[task].groups))
     return {
-        'episodes': [
-            {
-                'seed': result.seed,
-                'reached': result.reached,
-                'through_door': result.through_door,
-                'steps': result.steps,
-                'final_distance_px': None
-                if math.isnan(result.final_distance_px)
-                else round(result.final_distance_px, 3),
-            }
-            for result in results
-        ],
-        'success': {name: asdict(count) for name, count in count_successes(results).items()},
+        'task': task,
+        'episodes': [{**result.row(), 'group': result.group} for result in results],
+        'success': {name: asdict(count) for name, count in counts.items()},
         'replan_ms': timing.replan_ms(),
         'command_jitter_ms': timing.command_jitter_ms(),
         'missed': timing.missed,
@@ -101,20 +109,20 @@ def demo_report(results: Sequence[EpisodeResult], timing: Timing, setup: Setup) 
 
 def summary_table(report: dict[str, Any]) -> str:
     """A report for people, one line for each episode."""
-    lines = [f'{"seed":>8}  {"goal in":<10}  {"reached":<7}  {"steps":>5}  {"distance":>8}']
+    words = WORDINGS[report['task']]
+    lines = [f'{"seed":>8}  {words.heading:<10}  {"reached":<7}  {"steps":>5}  {"distance":>8}']
     for episode in report['episodes']:
-        room = 'other room' if episode['through_door'] else 'same room'
-        distance = episode['final_distance_px']
         lines.append(
-            f'{episode["seed"]:>8}  {room:<10}  {"yes" if episode["reached"] else "NO":<7}  '
-            f'{episode["steps"]:>5}  {"-" if distance is None else f"{distance:.1f} px":>8}'
+            f'{episode["seed"]:>8}  {words.groups[episode["group"]]:<10}  '
+            f'{"yes" if episode["reached"] else "NO":<7}  '
+            f'{episode["steps"]:>5}  {words.error(episode):>8}'
         )
     counts = report['success']
     replan, jitter = report['replan_ms'], report['command_jitter_ms']
+    groups = ', '.join(f'{text} {_share(counts[name])}' for name, text in words.groups.items())
     lines += [
         '',
-        f'reached          {_share(counts["all"])} (other room {_share(counts["through_door"])}, '
-        f'same room {_share(counts["same_room"])})',
+        f'reached          {_share(counts["all"])} ({groups})',
         f'replan           first {_ms(replan["first"])}, median {_ms(replan["p50"])}, '
         f'p99 {_ms(replan["p99"])}',
         f'command jitter   median {_ms(jitter["p50"])}, p99 {_ms(jitter["p99"])}, '
@@ -123,6 +131,27 @@ def summary_table(report: dict[str, Any]) -> str:
         f'torch threads {report["torch_threads"]}',
     ]
     return '\n'.join(lines)
+
+
+def _distance(row: Mapping[str, Any]) -> str:
+    distance = row['final_distance_px']
+    return '-' if distance is None else f'{distance:.1f} px'
+
+
+def _pose_error(row: Mapping[str, Any]) -> str:
+    if row['position_px'] is None:
+        return '-'
+    return f'{row["position_px"]:.0f} px, {row["angle_deg"]:.0f} deg'
+
+
+WORDINGS: Mapping[str, Wording] = {
+    'two_room': Wording(
+        'goal in', {'through_door': 'other room', 'same_room': 'same room'}, _distance
+    ),
+    'push_t': Wording(
+        'block', {'block_moves': 'must move', 'block_rests': 'may rest'}, _pose_error
+    ),
+}
 
 
 def machine() -> str:

@@ -1,4 +1,4 @@
-"""The command `demo`: a simulated robot drives to goal pictures, judged and filmed.
+"""The command `demo`: a simulated robot comes to what goal pictures show, judged and filmed.
 
 It starts `sim_robot` and `planner` as processes of their own, talks to them over ROS only, and
 ends them again whatever happens.
@@ -21,10 +21,11 @@ from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from grasp_ros.benchmark.film import EpisodeFilm, Frame, save_film_strip, save_gif
-from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules, episode_seeds
-from grasp_ros.benchmark.report import Setup, Timing, demo_report, summary_table
+from grasp_ros.benchmark.judge import Result
+from grasp_ros.benchmark.report import WORDINGS, Setup, Timing, demo_report, summary_table
 from grasp_ros.core.types import State
 from grasp_ros.nodes.demo_client import DemoClient, DemoError, picture
+from grasp_ros.nodes.demo_tasks import DEMO_TASKS, DemoTask, parameter_files
 from grasp_ros.nodes.processes import Child, ChildDiedError
 from grasp_ros.nodes.watch import Interrupted, Watch
 
@@ -46,7 +47,7 @@ class Run:
         setup: None until the planner is configured.
     """
 
-    results: list[EpisodeResult] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     films: list[EpisodeFilm] = field(default_factory=list)
     timing: Timing = field(default_factory=Timing)
     setup: Setup | None = None
@@ -81,16 +82,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DemoError, ChildDiedError) as error:
         print(f'demo: {error}', file=sys.stderr)
     finally:
-        _write(options.output, run)
+        _write(options, run)
     return status
 
 
 def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
     """Start everything, run all episodes, end everything: the planner before the robot."""
-    seeds = episode_seeds(options.seed, options.episodes)
+    task = DEMO_TASKS[options.task]
+    seeds = task.seeds(options.seed, options.episodes)
     # At first the robot shows an episode that is not judged, so that none gets a head start.
-    unjudged = ['--ros-args', '-p', f'seed:={seeds[-1] + 1}']
-    params = ['--ros-args', '--params-file', str(options.params)] if options.params else []
+    unjudged = ['--ros-args', '-p', f'seed:={seeds[-1] + 1}', '-p', f'task:={task.name}']
+    params = ['--ros-args'] if parameter_files(task, options.params) else []
+    for path in parameter_files(task, options.params):
+        params += ['--params-file', str(path)]
     with ExitStack() as stack:
         for name, ros_arguments in (('sim_robot', unjudged), ('planner', params)):
             log = options.output / f'{name}.log'
@@ -100,17 +104,16 @@ def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
         # After the children: a process with the threads of ROS should not fork any more.
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
-        client = DemoClient(watch.check, imagined=options.video)
+        client = DemoClient(watch.check, options.video, task.truth)
         stack.callback(client.close)
         run.timing = client.timing
         run.setup = _bring_up(client, watch)
-        rules = Rules.for_horizon(run.setup.horizon)
         with tqdm(total=len(seeds), bar_format=BAR, disable=None, leave=False) as bar:
             for number, seed in enumerate(seeds):
                 film = EpisodeFilm(f'episode {number + 1} of {len(seeds)}, seed {seed}')
                 if options.video and number < EPISODES_FILMED:
                     run.films.append(film)
-                run.results.append(_episode(client, seed, rules, film, bar))
+                run.results.append(_episode(client, task, seed, run.setup.horizon, film, bar))
                 bar.write(f'{film.title}: {film.outcome}')
                 bar.update()
 
@@ -137,33 +140,34 @@ def _bring_up(client: DemoClient, watch: Watch) -> Setup:
 
 
 def _episode(
-    client: DemoClient, seed: int, rules: Rules, film: EpisodeFilm, bar: tqdm
-) -> EpisodeResult:
+    client: DemoClient, task: DemoTask, seed: int, horizon: int, film: EpisodeFilm, bar: tqdm
+) -> Result:
     """Run one episode and film it."""
     start = client.start_episode(seed)
-    judge = EpisodeJudge(seed, start.through_door, start.goal_px, rules)
-    room = 'other room' if start.through_door else 'same room'
+    judge = task.judge(start, horizon)
     while not judge.ended:
-        judge.update(client.next_tick().position_px)
+        judge.update(task.state(client.next_tick()))
         state = State(client.status.state).name if client.status else 'no status'
-        caption = f'{state}, step {judge.step}/{rules.budget}, {judge.distance_px:.1f} px to go'
+        caption = f'{state}, {judge.progress()}'
         bar.set_description_str(f'seed {seed}: {caption}')
         camera, goal = picture(client.camera), picture(client.goal)
         if camera is not None and goal is not None:
             film.frames.append(Frame(camera, goal, picture(client.imagined), caption))
     result = judge.result()
+    words = WORDINGS[task.name]
     film.outcome = (
-        f'{"reached" if result.reached else "NOT reached"} in the {room}, '
-        f'{result.steps} steps, {result.final_distance_px:.1f} px'
+        f'{"reached" if result.reached else "NOT reached"}, {words.groups[result.group]}, '
+        f'{result.steps} steps, {words.error(result.row())}'
     )
     return result
 
 
-def _write(output: Path, run: Run) -> None:
+def _write(options: argparse.Namespace, run: Run) -> None:
     """Write report and pictures of what ran, and sum it up."""
     if run.setup is None:
         return
-    report = demo_report(run.results, run.timing, run.setup)
+    output = options.output
+    report = demo_report(run.results, run.timing, run.setup, options.task)
     path = output / REPORT
     path.write_text(json.dumps(report, indent=2) + '\n')
     print(f'\n{summary_table(report)}\n\nWrote {path}', flush=True)
@@ -175,14 +179,17 @@ def _write(output: Path, run: Run) -> None:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='demo', description=__doc__.split('\n')[0])
+    parser.add_argument(
+        '--task', choices=list(DEMO_TASKS), default='two_room', help='default two_room'
+    )
     parser.add_argument('--episodes', type=int, default=5, metavar='N', help='default 5')
     parser.add_argument(
         '--seed',
         type=int,
         default=1000,
-        help='first seed, default 1000; the episodes take this one and those after it. Even seeds '
-        'lead to the other room, and at least half of them are even: an odd first seed with an '
-        'odd number of episodes takes the next even seed for the last one',
+        help='first seed, default 1000; the episodes take this one and those after it. In two_room '
+        'even seeds lead to the other room, and at least half of them are even: an odd first seed '
+        'with an odd number of episodes takes the next even seed for the last one',
     )
     parser.add_argument(
         '--params', type=Path, metavar='FILE.yaml', help='ROS parameter file for the planner'
@@ -197,7 +204,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     options = parser.parse_args(arguments)
     try:
-        seeds = episode_seeds(options.seed, options.episodes)
+        seeds = DEMO_TASKS[options.task].seeds(options.seed, options.episodes)
     except ValueError as error:
         parser.error(str(error))
     if seeds[-1] >= 2**31 - 1:

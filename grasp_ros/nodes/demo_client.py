@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ from grasp_ros.benchmark.report import Timing
 from grasp_ros.msg import PlanStatus
 from grasp_ros.nodes.messages import image_decoder, stamp_ns
 from grasp_ros.nodes.qos import goal_image_qos, image_qos, imagined_qos
+from grasp_ros.sim.camera_robot import Pose
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL
 
 SERVICE_TIMEOUT_S = 10.0
@@ -43,12 +44,18 @@ class Tick:
     """One step of the simulated robot.
 
     Attributes:
-        stamp_ns: of its picture and its pose.
-        position_px: (2,) true position in camera pixels.
+        stamp_ns: of its picture and its poses.
+        poses: true ones by name.
     """
 
     stamp_ns: int
-    position_px: NDArray[np.float64]
+    poses: Mapping[str, Pose]
+
+    @property
+    def position_px(self) -> NDArray[np.float64]:
+        """(2,) true position of a robot in two rooms in camera pixels."""
+        pose = self.poses['pose']
+        return np.array([pose.x, pose.y]) / METRES_PER_PIXEL
 
 
 @dataclass(frozen=True)
@@ -57,24 +64,35 @@ class Start:
 
     Attributes:
         stamp_ns: ticks with this stamp or a later one belong to it.
-        goal_px: (2,) true goal in camera pixels.
-        through_door: whether it lies in the other room.
+        episode: what `sim_robot` says of it; see `CameraRobot.episode`.
     """
 
     stamp_ns: int
-    goal_px: tuple[float, float]
-    through_door: bool
+    episode: Mapping[str, Any]
+
+    @property
+    def goal_px(self) -> tuple[float, ...]:
+        """True goal in camera pixels."""
+        return tuple(self.episode['goal'])
+
+    @property
+    def through_door(self) -> bool:
+        """Whether it lies in the other room."""
+        return bool(self.episode['through_door'])
 
 
 class DemoClient:
     """Keeps the newest of everything and all ticks; calls services and waits for them."""
 
-    def __init__(self, check: Callable[[], None], imagined: bool) -> None:
+    def __init__(
+        self, check: Callable[[], None], imagined: bool, truth: Sequence[str] = ('pose',)
+    ) -> None:
         """Subscribe.
 
         Args:
             check: called again and again while waiting; raises where there is nothing to wait for.
             imagined: whether to ask the planner for its imagination; decoding costs it time.
+            truth: names of the true poses of a tick.
         """
         self._check = check
         self._node = node = Node('demo')
@@ -88,7 +106,12 @@ class DemoClient:
         self.timing = Timing()
         node.create_subscription(Image, 'image', self._keeper('camera'), image_qos())
         node.create_subscription(Image, 'goal_image', self._keeper('goal'), goal_image_qos())
-        node.create_subscription(PoseStamped, 'ground_truth/pose', self._on_pose, 10)
+        self._truth = frozenset(truth)
+        self._incomplete: dict[int, dict[str, Pose]] = {}
+        for name in truth:
+            node.create_subscription(
+                PoseStamped, f'ground_truth/{name}', partial(self._on_pose, name), 10
+            )
         node.create_subscription(PlanStatus, 'planner/status', self._on_status, 100)
         if imagined:
             node.create_subscription(
@@ -164,7 +187,7 @@ class DemoClient:
         while self.ticks and self.ticks[0].stamp_ns < stamp:
             self.ticks.popleft()
         self.imagined = None
-        return Start(stamp, tuple(answer['goal']), bool(answer['through_door']))
+        return Start(stamp, answer)
 
     def next_tick(self) -> Tick:
         """The robot's next step, in order.
@@ -198,9 +221,17 @@ class DemoClient:
     def _keeper(self, name: str) -> Callable[[Image], None]:
         return lambda message: setattr(self, name, message)
 
-    def _on_pose(self, message: PoseStamped) -> None:
-        position = np.array([message.pose.position.x, message.pose.position.y])
-        self.ticks.append(Tick(stamp_ns(message.header.stamp), position / METRES_PER_PIXEL))
+    def _on_pose(self, name: str, message: PoseStamped) -> None:
+        """Collect the poses of one stamp."""
+        stamp = stamp_ns(message.header.stamp)
+        poses = self._incomplete.setdefault(stamp, {})
+        position, turned = message.pose.position, message.pose.orientation
+        poses[name] = Pose(position.x, position.y, 2 * math.atan2(turned.z, turned.w))
+        if poses.keys() == self._truth:
+            self.ticks.append(Tick(stamp, poses))
+            self._incomplete = {
+                later: found for later, found in self._incomplete.items() if later > stamp
+            }
 
     def _on_status(self, message: PlanStatus) -> None:
         """Collect times; a new solve shows in its time, which no two solves share."""

@@ -1,15 +1,14 @@
-"""The node `sim_robot`: a simulated robot with a camera, in two rooms joined by a door."""
+"""The node `sim_robot`: a simulated robot with a camera, in two rooms or another task."""
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 
-import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -24,26 +23,24 @@ from grasp_ros.nodes.messages import compressed_message, image_message
 from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.nodes.spin import spin
 from grasp_ros.parameter import Parameter
-from grasp_ros.sim.episodes import make_episode
-from grasp_ros.sim.robot import SimulatedRobot
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.camera_robot import ROBOTS, Pose, RobotSettings
 
 CAMERA_FRAME = 'camera'
-MAP_FRAME = 'map'
 GOAL_PERIOD_S = 1.0
 
 PARAMETERS: tuple[Parameter, ...] = (
+    Parameter('task', 'two_room', 'what the robot does', choices=tuple(ROBOTS)),
     Parameter(
         'seed',
         0,
-        'of the episode that starts at the next reset: even ones lead through the door, odd ones '
-        'stay in the room; may be set at any time',
+        'of the episode that starts at the next reset: in two_room even ones lead through the '
+        'door, odd ones stay in the room; may be set at any time',
         0,
         2**31 - 1,
     ),
     Parameter('image_rate', 10.0, 'camera pictures per second, Hz', 0.1, 100.0),
-    Parameter('max_speed', 1.0, 'limit of each component of the velocity, m/s', 0.01, 100.0),
-    Parameter('command_timeout', 0.5, 'without a command for so long the robot stops, s', 0.01, 60),
+    Parameter('max_speed', 1.0, 'limit of each component of a velocity, m/s', 0.01, 100.0),
+    Parameter('command_timeout', 0.5, 'without one for so long a velocity ends, s', 0.01, 60),
     Parameter('compressed', False, 'publish image/compressed and goal_image/compressed (JPEG) too'),
 )
 
@@ -62,11 +59,8 @@ class SimRobotNode(Node):
         refuse_unknown(self, self._parameter_overrides, PARAMETERS)
         values = read(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._world = TwoRooms(max_speed=values['max_speed'])
-        episode = make_episode(self._world, values['seed'])
-        self._robot = SimulatedRobot(
-            self._world, episode, time.monotonic(), values['command_timeout']
-        )
+        settings = RobotSettings(values['max_speed'], values['command_timeout'])
+        self._robot = ROBOTS[values['task']](settings, values['seed'], time.monotonic())
 
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
@@ -79,8 +73,10 @@ class SimRobotNode(Node):
             if values['compressed']
             else None
         )
-        self._pose = self.create_publisher(PoseStamped, 'ground_truth/pose', 10)
-        self._goal_pose = self.create_publisher(PoseStamped, 'ground_truth/goal', 10)
+        self._truth = {
+            name: self.create_publisher(PoseStamped, f'ground_truth/{name}', 10)
+            for name in self._robot.truth()
+        }
         self.create_subscription(TwistStamped, 'command', self._obey, command_qos())
         self.create_service(Trigger, '~/reset', self._reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -112,8 +108,8 @@ class SimRobotNode(Node):
         if self._compressed:
             message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
             self._compressed[0].publish(message)
-        self._pose.publish(_pose(self._robot.position, stamp))
-        self._goal_pose.publish(_pose(self._robot.episode.goal, stamp))
+        for name, pose in self._robot.truth().items():
+            self._truth[name].publish(_message(pose, stamp, self._robot.frame))
 
     def _publish_goal(self) -> None:
         stamp = self.get_clock().now().to_msg()
@@ -124,35 +120,27 @@ class SimRobotNode(Node):
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Start the episode of the parameter `seed`; pictures and truth of it follow at once."""
-        episode = make_episode(self._world, self.get_parameter('seed').value)
         stamp = self.get_clock().now()
-        self._robot.reset(episode, time.monotonic())
+        self._robot.reset(self.get_parameter('seed').value, time.monotonic())
         self._camera_timer.reset()
         self._publish_image()
         self._publish_goal()
         self._log_episode()
         response.success = True
-        response.message = json.dumps(
-            {
-                'seed': episode.seed,
-                'start': (episode.start / METRES_PER_PIXEL).tolist(),
-                'goal': (episode.goal / METRES_PER_PIXEL).tolist(),
-                'through_door': episode.through_door,
-                'stamp_ns': stamp.nanoseconds,
-            }
-        )
+        answer = {**self._robot.episode(), 'stamp_ns': stamp.nanoseconds}
+        response.message = json.dumps(answer)
         return response
 
     def _log_episode(self) -> None:
-        episode = self._robot.episode
-        room = 'other' if episode.through_door else 'same'
-        self.get_logger().info(f'episode of seed {episode.seed}: goal in the {room} room')
+        seed = self._robot.episode()['seed']
+        self.get_logger().info(f'episode of seed {seed}: {self._robot.summary()}')
 
 
-def _pose(position: NDArray[np.float64], stamp: Time) -> PoseStamped:
-    message = PoseStamped(header=Header(stamp=stamp.to_msg(), frame_id=MAP_FRAME))
-    message.pose.position.x, message.pose.position.y = map(float, position)
-    message.pose.orientation.w = 1.0
+def _message(pose: Pose, stamp: Time, frame: str) -> PoseStamped:
+    message = PoseStamped(header=Header(stamp=stamp.to_msg(), frame_id=frame))
+    message.pose.position.x, message.pose.position.y = pose.x, pose.y
+    message.pose.orientation.z = math.sin(pose.angle / 2)
+    message.pose.orientation.w = math.cos(pose.angle / 2)
     return message
 
 
