@@ -19,7 +19,7 @@ from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.families import LearnedModel
 from grasp_ros.parameter import ParameterError
 from grasp_ros.planners.registry import PLANNERS, build
 
@@ -39,7 +39,7 @@ class Assembly:
     """
 
     controller: Controller
-    model: CompactModel
+    model: LearnedModel
     manifest: Manifest
     planner: Planner
     warm_up_s: list[float]
@@ -137,7 +137,7 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_planner(values: dict[str, Any], model: CompactModel) -> Planner:
+def build_planner(values: dict[str, Any], model: LearnedModel) -> Planner:
     """The planner that `planner.name` asks for.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -84,13 +85,12 @@ def policy_for(
         config: the policy.
         goal_tolerance: as in `build_controller`.
     """
+    one_step = manifest.calibration.one_step_latent or math.nan
     config = replace(
         config,
         model_dt=manifest.model_dt,
-        one_step_latent=manifest.calibration.one_step_latent,
-        guard=replace(
-            config.guard, visible_change=VISIBLE * manifest.calibration.one_step_latent
-        ),
+        one_step_latent=one_step,
+        guard=replace(config.guard, visible_change=VISIBLE * one_step),
     )
     curve = distance_curve(manifest, distance)
     if curve is None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from grasp_ros.core.planner import Planner, execution_of
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import ClampCounts, Command, to_numpy
-from grasp_ros.core.world_model import HasDecoder
+from grasp_ros.core.world_model import HasDecoder, WorldModel
 from grasp_ros.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import Manifest
 
@@ -126,26 +127,24 @@ def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dic
 
 def film_strip(
     report: PlanReport,
-    model: HasDecoder,
+    model: WorldModel,
     manifest: Manifest,
     now: NDArray[np.uint8],
     goal: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
     """Now, decoded states along the plan, goal, side by side: (h, w * 8, 3) uint8 RGB.
 
+    Of a model that cannot decode, now and goal alone.
+
     Args:
         report: with a plan.
-        model: decodes.
+        model: decodes, where it can.
         manifest: gives the size of each picture.
         now: camera picture (h', w', 3) uint8 RGB.
         goal: goal picture, the same.
     """
     if report.plan is None:
         raise ValueError('the report holds no plan')
-    rollout = report.plan.rollout[0]
-    shown = np.linspace(0, len(rollout) - 1, FRAMES_SHOWN + 1).round().astype(int)[1:]
-    with torch.no_grad():
-        decoded = to_numpy(model.decode(rollout[torch.from_numpy(shown).to(rollout.device)]))
     image = manifest.image
 
     def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -153,5 +152,13 @@ def film_strip(
             to_model_input(picture, image.height, image.width, image.fit)
         )
 
-    frames = [resized(now), *(from_model_output(frame) for frame in decoded), resized(goal)]
-    return np.concatenate(frames, axis=1)
+    imagined = _decoded(model, report.plan.rollout[0]) if isinstance(model, HasDecoder) else []
+    return np.concatenate([resized(now), *imagined, resized(goal)], axis=1)
+
+
+@torch.no_grad()
+def _decoded(model: HasDecoder, rollout: Tensor) -> list[NDArray[np.uint8]]:
+    """Pictures (h, w, 3) of some states of a rollout (T, *Z), the last among them."""
+    shown = np.linspace(0, len(rollout) - 1, FRAMES_SHOWN + 1).round().astype(int)[1:]
+    decoded = to_numpy(model.decode(rollout[torch.from_numpy(shown).to(rollout.device)]))
+    return [from_model_output(frame) for frame in decoded]

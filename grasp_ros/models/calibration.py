@@ -72,7 +72,8 @@ class Calibration(Strict):
     """Measured on data recorded with the model; what is None was not measured.
 
     Attributes:
-        one_step_latent: median latent distance between consecutive frames in motion.
+        one_step_latent: median latent distance between consecutive frames in motion; None in
+            models that were converted without data.
         one_step_time_to_reach: the same of the learned head, in model steps; None without one.
         latent: how the latent distance grows; None in manifests from before it was measured.
         time_to_reach: the same of the learned head.
@@ -81,7 +82,7 @@ class Calibration(Strict):
         off_manifold_bound: the same of how far latents are off their manifold.
     """
 
-    one_step_latent: float = Field(gt=0)
+    one_step_latent: float | None = Field(default=None, gt=0)
     one_step_time_to_reach: float | None = Field(default=None, gt=0)
     latent: DistanceCurve | None = None
     time_to_reach: DistanceCurve | None = None

@@ -13,14 +13,18 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
+from torch import Tensor
 
 from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.calibration import Calibration, Strict
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.families import FAMILIES, Family, LearnedModel, family_of
 
 WEIGHTS_NAME = 'model.safetensors'
 MANIFEST_NAME = 'manifest.json'
 PRETRAINED = Path(__file__).parent / 'pretrained'
+FOREIGN = {'.pth', '.pt', '.ckpt', '.tar', '.pkl'}
+"""Endings of files that other projects keep weights in."""
 
 
 class CheckpointError(Exception):
@@ -62,7 +66,7 @@ class Manifest(Strict):
     """Everything about a model that its weights do not say."""
 
     format: Literal['grasp_ros/1'] = 'grasp_ros/1'
-    family: Literal['compact']
+    family: Family
     architecture: dict[str, int]
     weights_sha256: str = Field(pattern='^[0-9a-f]{64}$')
     image: ImagePipeline
@@ -100,15 +104,26 @@ def find_model(name: str) -> Path:
     Raises:
         CheckpointError: if neither exists.
     """
-    for folder in (Path(name).expanduser(), PRETRAINED / name):
+    given = Path(name).expanduser()
+    for folder in (given, PRETRAINED / name):
         if (folder / MANIFEST_NAME).is_file():
             return folder
+    if given.suffix in FOREIGN or any(file.suffix in FOREIGN for file in _files(given)):
+        raise CheckpointError(
+            f'{given}: a checkpoint of another project, which may run code where it is loaded, '
+            f'not a folder with {WEIGHTS_NAME} and {MANIFEST_NAME}; make one of it with '
+            '`python -m grasp_ros.models.convert`'
+        )
     shipped = sorted(path.parent.name for path in PRETRAINED.glob(f'*/{MANIFEST_NAME}'))
     raise CheckpointError(
         f'model {name!r}: no {MANIFEST_NAME} in that folder, and it is none of the models that '
         f'come with grasp_ros ({", ".join(shipped) or "none"}); '
         f'give a folder that holds {WEIGHTS_NAME} and {MANIFEST_NAME}'
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -136,8 +151,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 def load_model(
     folder: Path, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
-) -> tuple[CompactModel, Manifest]:
-    """Load a model in evaluation mode, its weights checked against the manifest.
+) -> tuple[LearnedModel, Manifest]:
+    """Load a model of any family in evaluation mode, its weights checked against the manifest.
 
     Raises:
         CheckpointError: if a file is missing or truncated, the SHA-256 is wrong, or tensors do
@@ -173,11 +188,28 @@ def load_model(
     return model.eval().to(device, dtype), manifest
 
 
-def _build(manifest: Manifest, path: Path) -> CompactModel:
+def load_compact(
+    folder: Path, device: torch.device | str = 'cpu', dtype: torch.dtype = torch.float32
+) -> tuple[CompactModel, Manifest]:
+    """Load a model that the train command made; otherwise as `load_model`.
+
+    Raises:
+        CheckpointError: also if the model is of another family.
+    """
+    model, manifest = load_model(folder, device, dtype)
+    if not isinstance(model, CompactModel):
+        raise CheckpointError(
+            f'{folder}: this needs a model of the family compact, and that one is {manifest.family}'
+        )
+    return model, manifest
+
+
+def _build(manifest: Manifest, path: Path) -> LearnedModel:
+    family = FAMILIES[manifest.family]
     try:
-        config = CompactConfig(**manifest.architecture)
+        config = family.config(**manifest.architecture)
         with torch.random.fork_rng():
-            model = CompactModel(config)
+            model = family.model(config)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f'{path.parent / MANIFEST_NAME}: architecture: {error}'
@@ -200,18 +232,25 @@ def _build(manifest: Manifest, path: Path) -> CompactModel:
     return model
 
 
-def save_model(folder: Path, model: CompactModel, **manifest: Any) -> Manifest:
+def save_model(folder: Path, model: LearnedModel, **manifest: Any) -> Manifest:
     """Write weights and manifest; `manifest` holds the fields that the model does not know."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / WEIGHTS_NAME
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    written = Manifest(
-        family='compact',
+    return write_model(
+        folder,
+        family=family_of(model),
         architecture=asdict(model.config),
-        weights_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        weights=model.state_dict(),
         history=model.history,
         **manifest,
     )
+
+
+def write_model(folder: Path, *, weights: dict[str, Tensor], **manifest: Any) -> Manifest:
+    """Write weights, and a manifest with all its other fields."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / WEIGHTS_NAME
+    save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    written = Manifest(weights_sha256=digest, **manifest)
     write_manifest(folder, written)
     return written
 

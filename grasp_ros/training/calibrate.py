@@ -13,7 +13,7 @@ from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import (
     CheckpointError,
     find_model,
-    load_model,
+    load_compact,
     write_manifest,
 )
 from grasp_ros.training.calibration import calibrate
@@ -40,7 +40,7 @@ def calibrate_model(folder: Path, task: str | None = None) -> Calibration:
         CheckpointError: if the model cannot be used.
         ValueError: if the task is unknown or does not fit the model.
     """
-    model, manifest = load_model(folder)
+    model, manifest = load_compact(folder)
     settings = manifest.training.get('config', {})
     task = task or settings.get('task')
     if task not in RECIPES:
