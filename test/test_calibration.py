@@ -13,7 +13,8 @@ from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
 from grasp_ros.training import calibrate as command
 from grasp_ros.training.calibrate import main
-from grasp_ros.training.calibration import Standing, distance_curve, steady_pairs
+from grasp_ros.training.calibration import Standing, distance_curve, steady_starts
+from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.novelty import with_novelty
 
 CURVE = DistanceCurve(
@@ -63,29 +64,26 @@ def test_a_curve_that_makes_no_sense_is_refused(wrong):
         DistanceCurve(**{**CURVE.model_dump(), **wrong})
 
 
-def test_steady_pairs_are_where_the_robot_moves_on_in_one_direction():
+def test_steady_motion_goes_on_in_one_direction_within_one_episode():
     right, up, still, slow = [1.0, 0.0], [0.0, 1.0], [0.0, 0.0], [0.4, 0.0]
-    actions = np.array([[right, right, up, up, still, slow, slow]])
-    assert steady_pairs(actions, 1.0, 1).tolist() == [[0, 0, 0, 0], [0, 1, 2, 3]]
-    assert steady_pairs(actions, 1.0, 2).tolist() == [[0, 0], [0, 2]]
-    assert steady_pairs(actions, 1.0, 3).shape == (2, 0)
+    fractions = np.array([right, right, up, up, still, slow, slow, right, right, right, still])
+    lengths = np.array([8, 1])
+    assert steady_starts(fractions, lengths, 1).tolist() == [0, 1, 2, 3, 7, 9]
+    assert steady_starts(fractions, lengths, 2).tolist() == [0, 2]
+    assert steady_starts(fractions, lengths, 3).tolist() == []
 
 
-def moving(actions):
-    """A dataset whose robot was told `actions` (E, L, 2), at most 1."""
-    return SimpleNamespace(
-        motion=SimpleNamespace(actions=actions),
-        worlds=(SimpleNamespace(max_speed=1.0),),
-        length=actions.shape[1],
-    )
+def moving(fractions):
+    """A dataset whose robot was told these fractions (N, 2) of its greatest velocity."""
+    return SimpleNamespace(command_fractions=lambda: fractions)
 
 
 def test_the_curve_is_that_of_the_recorded_motion():
-    actions = np.tile([1.0, 0.0], (1, 4, 1))
-    latents = torch.tensor([[[0.0], [0.5], [1.0], [1.5], [2.0]]])
+    fractions = np.tile([1.0, 0.0], (5, 1))
+    latents = EpisodeLatents.of(torch.tensor([[[0.0], [0.5], [1.0], [1.5], [2.0]]]))
     place = torch.zeros(1, 1)
     standing = Standing(place, place + 0.125, place + 0.5, place + 2.0)
-    curve = distance_curve(lambda a, b: (a - b).abs()[:, 0], latents, moving(actions), standing)
+    curve = distance_curve(lambda a, b: (a - b).abs()[:, 0], latents, moving(fractions), standing)
     assert curve.steps == [0, 1, 2, 3, 4]
     assert curve.median == curve.high == [0.125, 0.5, 1.0, 1.5, 2.0]
     assert curve.noise == 0.125
@@ -93,12 +91,12 @@ def test_the_curve_is_that_of_the_recorded_motion():
 
 
 def test_a_robot_that_stands_cannot_calibrate():
-    still = np.zeros((1, 4, 2))
+    still = np.zeros((5, 2))
     place = torch.zeros(1, 1)
     with pytest.raises(ValueError, match='hardly moves'):
         distance_curve(
             lambda a, b: (a - b).abs()[:, 0],
-            torch.zeros(1, 5, 1),
+            EpisodeLatents.of(torch.zeros(1, 5, 1)),
             moving(still),
             Standing(place, place, place, place),
         )
@@ -153,6 +151,7 @@ class Copier:
     """Encodes a picture to its mean and paints a picture of that; no denoiser."""
 
     knows_manifold = False
+    device = torch.device('cpu')
 
     def embed(self, images):
         return images.mean(dim=(1, 2, 3))[:, None]
@@ -164,7 +163,7 @@ class Copier:
 class Pictures:
     """Grey pictures whose left half is darker by the episode's number in thousandths."""
 
-    episodes, length = 10, 5
+    lengths = np.full(10, 5)
 
     def images(self, episodes, steps):
         pictures = torch.full((len(episodes), 3, 4, 4), 0.5)

@@ -4,9 +4,20 @@ import numpy as np
 import torch
 
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.predictor import SPAN, LatentMotion, predictor_loss
 
 STEP = 0.1
+
+
+class Actions:
+    """A dataset of which nothing is asked but its actions (E, L, 2)."""
+
+    def __init__(self, values):
+        self.values = torch.from_numpy(values).float()
+
+    def actions(self, episodes, start, count):
+        return self.values[episodes[:, None], start[:, None] + np.arange(count)]
 
 
 def drift(episodes=8, length=40, seed=0):
@@ -14,9 +25,8 @@ def drift(episodes=8, length=40, seed=0):
     rng = np.random.default_rng(seed)
     actions = rng.normal(size=(episodes, length, 2))
     latents = np.concatenate([np.zeros((episodes, 1, 2)), STEP * actions.cumsum(axis=1)], axis=1)
-    return LatentMotion(
-        torch.from_numpy(np.tile(latents, 2)).float(), torch.from_numpy(actions).float()
-    )
+    recorded = EpisodeLatents.of(torch.from_numpy(np.tile(latents, 2)).float())
+    return LatentMotion(recorded, Actions(actions))
 
 
 def model():

@@ -6,6 +6,7 @@ import torch
 from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.reach_graph import (
     STRIDE,
     ReachLabels,
@@ -82,6 +83,8 @@ def test_a_head_learns_its_labels():
 
 
 def test_one_step_is_that_of_fast_motion():
-    latents = torch.tensor([[[0.0], [1.0], [1.0], [4.0]]])
-    actions = np.array([[[0.9, 0.0], [0.0, 0.1], [0.0, -1.0]]])
-    assert median_step(latents, actions, fastest=1.0) == pytest.approx(1.0)
+    latents = EpisodeLatents.of(torch.tensor([[[0.0], [1.0], [1.0], [4.0]]]))
+    fractions = np.array([[0.9, 0.0], [0.0, 0.1], [0.0, -1.0], [0.0, 0.0]])
+    assert median_step(latents, fractions) == pytest.approx(1.0)
+    with pytest.raises(ValueError, match='hardly moves'):
+        median_step(latents, 0.1 * fractions)

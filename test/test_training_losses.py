@@ -10,6 +10,8 @@ from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim import motion
 from grasp_ros.sim.two_rooms import TwoRooms
 from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.dataset import frame_numbers
+from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.losses import covariance, reach_separation, reach_violation, variance_hinge
 from grasp_ros.training.manifold import calibrate_manifold, denoiser_loss
 from grasp_ros.training.reach import reach_loss, sample_pairs
@@ -46,7 +48,7 @@ def test_only_distances_above_the_steps_violate():
 def test_pairs_are_of_one_episode_with_their_steps_between_them():
     episodes, frames = 5, 41
     episode, step = torch.meshgrid(torch.arange(episodes), torch.arange(frames), indexing='ij')
-    latents = torch.stack([episode, step], dim=-1).float()
+    latents = EpisodeLatents.of(torch.stack([episode, step], dim=-1).float())
     early, late, steps = sample_pairs(latents, 4000, np.random.default_rng(0))
     assert torch.equal(early[:, 0], late[:, 0])
     assert torch.equal(late[:, 1] - early[:, 1], steps)
@@ -57,11 +59,23 @@ def test_pairs_are_of_one_episode_with_their_steps_between_them():
     assert 0.4 < (steps <= 5).float().mean() < 0.65, 'log-uniform'
 
 
+def test_pairs_of_short_and_long_episodes_lie_within_them():
+    lengths = np.array([1, 40, 3])
+    episode, step = frame_numbers(lengths)
+    latents = EpisodeLatents(torch.from_numpy(np.stack([episode, step], axis=-1)).float(), lengths)
+    early, late, steps = sample_pairs(latents, 4000, np.random.default_rng(0))
+    assert torch.equal(early[:, 0], late[:, 0])
+    assert torch.equal(late[:, 1] - early[:, 1], steps)
+    assert late[:, 1].gt(torch.from_numpy(lengths)[late[:, 0].long()]).sum() == 0
+    assert [steps[early[:, 0] == number].max() for number in range(3)] == [1, 30, 3]
+    assert (early[:, 0] == 1).float().mean() == pytest.approx(40 / 44, abs=0.02)
+
+
 @pytest.mark.parametrize('scale', [1e-3, 1e3])
 def test_the_dual_weight_rises_while_the_constraint_is_violated(scale):
     torch.manual_seed(0)
     model = CompactModel(CompactConfig())
-    latents = scale * torch.randn(4, 20, 32)
+    latents = EpisodeLatents.of(scale * torch.randn(4, 20, 32))
     log_weight = torch.zeros((), requires_grad=True)
     terms = reach_loss(model, log_weight, latents, 64, np.random.default_rng(0))
     terms['total'].backward()
@@ -129,7 +143,7 @@ def test_random_pairs_of_the_head_are_of_one_world():
             return super().time_to_reach(latents, goal)
 
     pairs = []
-    latents = torch.cat([torch.zeros(3, 11, 32), torch.ones(3, 11, 32)])
+    latents = EpisodeLatents.of(torch.cat([torch.zeros(3, 11, 32), torch.ones(3, 11, 32)]))
     model = Recorder(CompactConfig())
     reach_loss(model, torch.zeros(()), latents, 64, np.random.default_rng(0), layouts=2)
     for source, target in pairs:
@@ -142,13 +156,14 @@ def test_the_denoiser_tells_what_is_off_the_manifold():
     torch.manual_seed(0)
     model = CompactModel(CompactConfig(latent_dim=2, manifold_hidden=64))
     angle = torch.linspace(0, 6.28, 400)
-    latents = 3 * torch.stack([angle.cos(), angle.sin()], dim=-1)[None]
+    latents = 3 * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    recorded = EpisodeLatents.of(latents[None])
     optimiser = torch.optim.Adam(model.denoiser.parameters(), lr=3e-3)
     for step in range(600):
         optimiser.zero_grad()
-        denoiser_loss(model, latents, 256, np.random.default_rng(step))['total'].backward()
+        denoiser_loss(model, recorded, 256, np.random.default_rng(step))['total'].backward()
         optimiser.step()
-    calibrate_manifold(model, latents, np.random.default_rng(0))
+    calibrate_manifold(model, recorded, np.random.default_rng(0))
     assert (model.off_manifold(latents) > 1).float().mean() < 0.03
     assert (model.off_manifold(0.6 * latents) > 1).all()
     assert (model.off_manifold(1.4 * latents) > 1).all()

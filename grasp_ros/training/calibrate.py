@@ -18,7 +18,7 @@ from grasp_ros.models.checkpoint import (
 )
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.command import record
-from grasp_ros.training.gates import encode_all
+from grasp_ros.training.latents import encode_all
 from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.recipes import RECIPES
 

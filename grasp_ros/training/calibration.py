@@ -13,7 +13,8 @@ from torch import Tensor
 from grasp_ros.core.objective import squared_error
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.compact import CompactModel
-from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.dataset import Dataset, draw_windows, frame_numbers
+from grasp_ros.training.latents import EpisodeLatents, embed
 
 FARTHEST = 10
 MOST_PAIRS = 20000
@@ -43,13 +44,13 @@ class Standing:
 
 @torch.no_grad()
 def calibrate(
-    model: CompactModel, latents: Tensor, dataset: MotionDataset, rng: np.random.Generator
+    model: CompactModel, latents: EpisodeLatents, dataset: Dataset, rng: np.random.Generator
 ) -> Calibration:
     """Measure how goal distances grow with the steps between two pictures.
 
     Args:
         model: trained.
-        latents: (E, L + 1, D) of every frame of `dataset`.
+        latents: of every frame of `dataset`.
         dataset: recorded motion.
         rng: of the sensor's noise and of what is chosen.
     """
@@ -71,15 +72,15 @@ def calibrate(
 
 def distance_curve(
     distance: Distance,
-    latents: Tensor,
-    dataset: MotionDataset,
+    latents: EpisodeLatents,
+    dataset: Dataset,
     standing: Standing,
 ) -> DistanceCurve:
     """Quantiles of a distance for each number of steps apart.
 
     Args:
         distance: of latents (N, D) to goals (N, D).
-        latents: (E, L + 1, D).
+        latents: of every frame.
         dataset: what they are of.
         standing: as `picture_twice` makes it.
 
@@ -87,11 +88,12 @@ def distance_curve(
         ValueError: if no motion was recorded.
     """
     apart = [distance(standing.first, standing.second)]
-    for steps in range(1, min(FARTHEST, dataset.length) + 1):
-        pairs = steady_pairs(dataset.motion.actions, dataset.worlds[0].max_speed, steps)
-        episode, start = pairs[:, :MOST_PAIRS]
-        if len(episode):
-            apart.append(distance(latents[episode, start], latents[episode, start + steps]))
+    fractions = dataset.command_fractions()
+    for steps in range(1, min(FARTHEST, int(latents.lengths.max())) + 1):
+        first = torch.from_numpy(steady_starts(fractions, latents.lengths, steps)[:MOST_PAIRS])
+        if not len(first):
+            break
+        apart.append(distance(latents.flat[first], latents.flat[first + steps]))
     if len(apart) < 2:
         raise ValueError('the recorded robot hardly moves: there is nothing to calibrate by')
     median, high = (
@@ -115,39 +117,41 @@ def distance_curve(
     )
 
 
-def steady_pairs(
-    actions: NDArray[np.float64], max_speed: float, steps: int
+def steady_starts(
+    fractions: NDArray[np.float64], lengths: NDArray[np.int64], steps: int
 ) -> NDArray[np.int64]:
-    """Where the robot was told to move on in one direction: episodes and first steps (2, N).
+    """Where the robot was told to move on in one direction: numbers of the first frames.
 
     Args:
-        actions: commanded velocities (E, L, 2).
-        max_speed: of each component.
+        fractions: of the fastest commands (N, R), as a dataset gives them.
+        lengths: actions in each episode.
         steps: commands in a row that must hardly differ and be faster than half of it.
     """
-    windows = np.lib.stride_tricks.sliding_window_view(actions, steps, axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(fractions, steps, axis=0)
     mean = windows.mean(axis=-1)
-    steady = np.abs(windows - mean[..., None]).max(axis=(-2, -1)) < 0.25 * max_speed
-    moving = np.abs(mean).max(axis=-1) > 0.5 * max_speed
-    return np.stack(np.nonzero(steady & moving))
+    steady = np.abs(windows - mean[..., None]).max(axis=(-2, -1)) < 0.25
+    moving = np.abs(mean).max(axis=-1) > 0.5
+    _, step = frame_numbers(lengths)
+    within = step + steps <= np.repeat(lengths, lengths + 1)
+    return np.flatnonzero(steady & moving & within[: len(steady)])
 
 
 @torch.no_grad()
 def picture_twice(
-    model: CompactModel, latents: Tensor, dataset: MotionDataset, rng: np.random.Generator
+    model: CompactModel, latents: EpisodeLatents, dataset: Dataset, rng: np.random.Generator
 ) -> Standing:
     """Picture places of the recorded motion twice, as a camera with noise does."""
-    count = min(STANDING_PLACES, dataset.episodes * dataset.length)
-    episode = rng.integers(0, dataset.episodes, count)
-    step = rng.integers(0, dataset.length, count)
+    count = min(STANDING_PLACES, int(dataset.lengths.sum()))
+    episode, step = draw_windows(dataset.lengths, 1, count, rng)
     images = dataset.images(episode, step)
 
     def noisy() -> Tensor:
         noise = rng.normal(0.0, SENSOR_NOISE, images.shape).astype(np.float32)
-        return model.embed((images + torch.from_numpy(noise)).clamp(0, 1))
+        seen = (images + torch.from_numpy(noise)).clamp(0, 1)
+        return embed(model, dataset, episode, step, seen)
 
-    other = rng.integers(0, dataset.length + 1, count)
-    return Standing(noisy(), noisy(), latents[episode, step + 1], latents[episode, other])
+    other = rng.integers(0, dataset.lengths[episode] + 1)
+    return Standing(noisy(), noisy(), latents.at(episode, step + 1), latents.at(episode, other))
 
 
 def _quantile(values: Tensor, level: float) -> float:

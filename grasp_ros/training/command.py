@@ -1,20 +1,19 @@
-"""The command `train`: collect data in the simulator, train a compact world model, judge it."""
+"""The command `train`: a compact world model from recorded bags or from a simulated task."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from grasp_ros.bags.errors import BagError
 from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import Manifest, save_model
 from grasp_ros.models.compact import CompactModel
@@ -22,12 +21,17 @@ from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.gates import Gates, encode_all, measure
+from grasp_ros.training.extraction.arguments import add_arguments, extraction, given_options
+from grasp_ros.training.extraction.extract import extract, report
+from grasp_ros.training.from_recorded import train_from_recorded
+from grasp_ros.training.gates import Gates, measure
+from grasp_ros.training.latents import EpisodeLatents, encode_all
 from grasp_ros.training.manifold import calibrate_manifold
 from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.on_policy import drive
-from grasp_ros.training.phases import Trainer
-from grasp_ros.training.recipes import RECIPES, TrainConfig
+from grasp_ros.training.phases import PRECISIONS, Trainer
+from grasp_ros.training.recipes import RECIPES, RECORDED, SIMULATED_ONLY, TrainConfig
+from grasp_ros.training.run_folder import check_settings, spent_minutes, versions
 
 HELD_OUT_LAYOUTS = 50
 ON_POLICY_EPISODES_EACH = 4
@@ -45,7 +49,7 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
         ValueError: if the progress in `work` was made with other settings.
         KeyboardInterrupt: on Ctrl-C, after progress has been saved.
     """
-    check_settings(config, work)
+    check_settings(asdict(config), work)
     dataset = record(config, config.layouts, config.episodes, config.length, config.seed)
     trainer = Trainer(config, dataset, work)
     model = trainer.model
@@ -118,40 +122,9 @@ def record_on_policy(
     return MotionDataset(worlds, motion, action_std)
 
 
-def _encode(model: CompactModel, dataset: MotionDataset) -> Tensor:
+def _encode(model: CompactModel, dataset: MotionDataset) -> EpisodeLatents:
     print('encoding the data ...', flush=True)
     return encode_all(model, dataset)
-
-
-def check_settings(config: TrainConfig, work: Path) -> None:
-    """Refuse progress that was made with other settings: it would not fit the data.
-
-    Raises:
-        ValueError: naming what differs.
-    """
-    path = work / 'settings.json'
-    if not path.exists():
-        path.write_text(json.dumps(asdict(config), indent=2) + '\n')
-        return
-    earlier = json.loads(path.read_text())
-    changed = [
-        f'{name} {earlier.get(name)} (now {value})'
-        for name, value in asdict(config).items()
-        if earlier.get(name) != value
-    ]
-    if changed:
-        raise ValueError(
-            f'the progress in {work} was made with {", ".join(changed)}; use the same settings, '
-            'or start again with --restart'
-        )
-
-
-def spent_minutes(work: Path, seconds: float) -> float:
-    """Add the time of this run to that of those before it; minutes of all of them."""
-    path = work / 'seconds.txt'
-    total = seconds + (float(path.read_text()) if path.exists() else 0.0)
-    path.write_text(f'{total:.1f}\n')
-    return round(total / 60, 1)
 
 
 def write(
@@ -187,11 +160,19 @@ def write(
     )
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """Command-line arguments; settings that are not given are those of the task's recipe."""
+def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]:
+    """Command-line arguments; settings that are not given are those of the recipe."""
     parser = argparse.ArgumentParser(
         prog='train', description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        '--bags', type=Path, metavar='DIR', help='train from this bag, or from all in this folder'
+    )
+    source.add_argument(
+        '--recorded', type=Path, metavar='FOLDER', help='train from this recorded dataset'
+    )
+    add_arguments(parser)
     parser.add_argument('--output', type=Path, default=Path('out/model'), help='folder to write')
     parser.add_argument(
         '--work', type=Path, default=Path('out/train'), help='folder of the progress kept'
@@ -200,14 +181,37 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--threads', type=int, default=1, help='CPU threads; other than 1 changes the last digits'
     )
-    parser.add_argument('--task', choices=list(RECIPES), default=TrainConfig.task)
+    parser.add_argument('--device', default='cpu', help='to train recorded data on, as cuda')
+    parser.add_argument(
+        '--task', choices=list(RECIPES), default=argparse.SUPPRESS,
+        help=f'simulated; without --bags and --recorded {TrainConfig.task}',
+    )  # fmt: skip
+    recipes = {**RECIPES, 'recorded': RECORDED}
     for name in settings():
-        chosen = ', '.join(f'{task}: {getattr(RECIPES[task], name)}' for task in RECIPES)
-        kind = type(getattr(TrainConfig, name))
+        chosen = ', '.join(f'{task}: {getattr(recipe, name)}' for task, recipe in recipes.items())
         parser.add_argument(
-            f'--{name.replace("_", "-")}', type=kind, default=argparse.SUPPRESS, help=chosen
+            _option(name),
+            type=type(getattr(TrainConfig, name)),
+            choices=list(PRECISIONS) if name == 'precision' else None,
+            default=argparse.SUPPRESS,
+            help=chosen,
         )
-    return parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
+    given = {name: getattr(parsed, name) for name in settings() if hasattr(parsed, name)}
+    if parsed.bags is None:
+        foreign = given_options(parsed)
+        if foreign:
+            parser.error(f'{", ".join(map(_option, foreign))}: only with --bags')
+    if parsed.bags is None and parsed.recorded is None:
+        return parsed, replace(RECIPES[getattr(parsed, 'task', TrainConfig.task)], **given)
+    foreign = [name for name in ('task', *SIMULATED_ONLY) if hasattr(parsed, name)]
+    if foreign:
+        parser.error(f'{", ".join(map(_option, foreign))}: of simulated tasks only')
+    return parsed, replace(RECORDED, **given)
+
+
+def _option(name: str) -> str:
+    return f'--{name.replace("_", "-")}'
 
 
 def settings() -> list[str]:
@@ -217,44 +221,56 @@ def settings() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Train, report the gates, write the model; exit status 1 if a gate is missed."""
-    parsed = parse(arguments)
+    parsed, config = parse(arguments)
     torch.set_num_threads(parsed.threads)
-    given = {name: getattr(parsed, name) for name in settings() if hasattr(parsed, name)}
-    config = replace(RECIPES[parsed.task], **given)
     if parsed.restart:
         shutil.rmtree(parsed.work, ignore_errors=True)
     parsed.work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
+
+    def provenance() -> dict[str, object]:
+        return {
+            'config': asdict(config),
+            'minutes': spent_minutes(parsed.work, time.monotonic() - began),
+            'threads': parsed.threads,
+            'versions': versions(),
+        }
+
     try:
-        model, gates, calibration, action_std = train(config, parsed.work)
+        folder = parsed.recorded
+        if parsed.bags is not None:
+            folder = parsed.work / 'dataset'
+            report(extract(extraction(parsed.bags, parsed), folder))
+        if folder is None:
+            failures = _train_and_write(config, parsed.work, parsed.output, provenance)
+        else:
+            failures = train_from_recorded(
+                config, folder, parsed.work, parsed.output, provenance, parsed.device
+            )
     except KeyboardInterrupt:
         spent_minutes(parsed.work, time.monotonic() - began)
         print(f'\nstopped; the same command resumes from {parsed.work}', file=sys.stderr)
         return 130
-    except ValueError as error:
+    except (ValueError, BagError) as error:
         print(f'train: {error}', file=sys.stderr)
         return 2
-    provenance = {
-        'config': asdict(config),
-        'minutes': spent_minutes(parsed.work, time.monotonic() - began),
-        'threads': parsed.threads,
-        'versions': {
-            'python': platform.python_version(),
-            'torch': torch.__version__,
-            'numpy': np.__version__,
-        },
-    }
-    write(
-        parsed.output, model, gates, calibration, action_std, TASKS[config.task], provenance
-    )
-    one_step = calibration.model_dump(include=ONE_STEP, exclude_none=True)
-    for name, value in {**asdict(gates), **one_step}.items():
-        print(f'{name:24} {value:.3f}')
-    print(f'wrote {parsed.output} after {provenance["minutes"]} minutes')
-    failures = gates.failures(config.probe_limit_px)
     for failure in failures:
         print(f'gate missed: {failure}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def _train_and_write(
+    config: TrainConfig, work: Path, output: Path, provenance: Callable[[], dict[str, object]]
+) -> list[str]:
+    """Train for a simulated task; returns the gates that are missed, in words."""
+    model, gates, calibration, action_std = train(config, work)
+    origin = provenance()
+    write(output, model, gates, calibration, action_std, TASKS[config.task], origin)
+    one_step = calibration.model_dump(include=ONE_STEP, exclude_none=True)
+    for name, value in {**asdict(gates), **one_step}.items():
+        print(f'{name:24} {value:.3f}')
+    print(f'wrote {output} after {origin["minutes"]} minutes')
+    return gates.failures(config.probe_limit_px)
 
 
 if __name__ == '__main__':

@@ -42,6 +42,16 @@ class MotionDataset:
         return self.motion.actions.shape[1]
 
     @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Actions in each episode (E,), all the same."""
+        return np.full(self.episodes, self.length)
+
+    @property
+    def action_dim(self) -> int:
+        """Components of an action."""
+        return self.motion.actions.shape[2]
+
+    @property
     def episodes_each(self) -> int:
         """Episodes in a row that are of the same world."""
         return self.episodes // len(self.worlds)
@@ -63,3 +73,9 @@ class MotionDataset:
         steps = start[:, None] + np.arange(count)
         chosen = self.motion.actions[episodes[:, None], steps]
         return torch.from_numpy(chosen / self.action_std).float()
+
+    def command_fractions(self) -> NDArray[np.float64]:
+        """Velocities of all frames (N, 2) over the greatest; zero after an episode's last."""
+        fractions = self.motion.actions / self.worlds[0].max_speed
+        padded = np.concatenate([fractions, np.zeros_like(fractions[:, :1])], axis=1)
+        return padded.reshape(-1, fractions.shape[-1])

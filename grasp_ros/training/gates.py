@@ -14,6 +14,7 @@ from grasp_ros.core.world_model import rollout
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.sim.episodes import path_lengths
 from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.latents import encode_all
 
 JUDGED_PAIRS = 2000
 
@@ -54,24 +55,10 @@ class Gates:
 
 
 @torch.no_grad()
-def encode_all(
-    model: CompactModel, dataset: MotionDataset, chunk: int = 64, stride: int = 1
-) -> Tensor:
-    """Latents (E, L // stride + 1, D) of every frame, or of every `stride`-th."""
-    steps = np.arange(0, dataset.length + 1, stride)[None]
-    parts = []
-    for first in range(0, dataset.episodes, chunk):
-        episode = np.arange(first, min(first + chunk, dataset.episodes))[:, None]
-        images = dataset.images(*np.broadcast_arrays(episode, steps))
-        parts.append(model.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2]))
-    return torch.cat(parts)
-
-
-@torch.no_grad()
 def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, seed: int) -> Gates:
     """Measure a model: the probe is fitted on `fit`, everything is judged on `held_out`."""
-    probe = fit_probe(encode_all(model, fit), _all_pixels(fit))
-    latents, pixels = encode_all(model, held_out), _all_pixels(held_out)
+    probe = fit_probe(encode_all(model, fit).stacked(), _all_pixels(fit))
+    latents, pixels = encode_all(model, held_out).stacked(), _all_pixels(held_out)
     episodes = np.arange(held_out.episodes)
     actions = held_out.actions(episodes, np.zeros_like(episodes), held_out.length)
     imagined = rollout(model, latents[:, :1], actions[:, :0], actions)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,59 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 SAVE_EVERY_S = 60.0
+LOG_EVERY = 50
 
 Loss = Callable[[np.random.Generator], Mapping[str, Tensor]]
+Log = Callable[[str, int, Mapping[str, float]], None]
+"""Takes the name of the phase, the iteration and the loss terms."""
+
+
+@dataclass
+class EarlyStop:
+    """Ends a phase where held-out data gain nothing any more, and goes back to its best weights.
+
+    Attributes:
+        loss: of the held-out data, with the present weights.
+        patience: evaluations in a row without gain.
+        every: iterations between evaluations.
+    """
+
+    loss: Callable[[], float]
+    patience: int
+    every: int = 250
+    best: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    without_gain: int = 0
+
+    @property
+    def due(self) -> bool:
+        """Whether to end."""
+        return self.without_gain >= self.patience
+
+    @torch.no_grad()
+    def judge(self, modules: nn.Module) -> float:
+        """Evaluate, and keep the weights where they are the best so far."""
+        loss = self.loss()
+        self.without_gain += 1
+        if loss < self.best:
+            self.best, self.without_gain = loss, 0
+            self.best_weights = {
+                name: value.clone() for name, value in modules.state_dict().items()
+            }
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resumes it."""
+        return {
+            'best': self.best,
+            'best_weights': self.best_weights,
+            'without_gain': self.without_gain,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.best, self.without_gain = state['best'], state['without_gain']
+        self.best_weights = state['best_weights']
 
 
 def run_phase(
@@ -29,6 +82,9 @@ def run_phase(
     learning_rate: float,
     seed: int,
     folder: Path,
+    early_stop: EarlyStop | None = None,
+    log: Log | None = None,
+    precision: torch.dtype | None = None,
 ) -> None:
     """Minimise `loss` with AdamW and a cosine schedule; a finished phase returns at once.
 
@@ -43,6 +99,9 @@ def run_phase(
         learning_rate: at the start; it ends near zero.
         seed: of all randomness.
         folder: where progress is kept.
+        early_stop: ends the phase before; None for all iterations.
+        log: takes the loss terms now and then.
+        precision: of what autocast covers; None for that of the weights.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after progress has been saved.
@@ -54,6 +113,9 @@ def run_phase(
         optimiser, max_lr=learning_rate, total_steps=iterations + 1, pct_start=0.05
     )
     parts: dict[str, Any] = {'modules': modules, 'optimiser': optimiser, 'schedule': schedule}
+    if early_stop is not None:
+        parts['early_stop'] = early_stop
+    device = trained[0].device.type
     done = 0
     if path.exists():
         saved = torch.load(path, weights_only=True)
@@ -75,8 +137,9 @@ def run_phase(
     progress = tqdm(total=iterations, initial=done, desc=name, unit='it', mininterval=1.0)
     saved_at = time.monotonic()
     try:
-        while done < iterations:
-            terms = loss(np.random.default_rng([seed, done]))
+        while done < iterations and not (early_stop is not None and early_stop.due):
+            with torch.autocast(device, precision, enabled=precision is not None):
+                terms = loss(np.random.default_rng([seed, done]))
             optimiser.zero_grad(set_to_none=True)
             terms['total'].backward()
             with interrupt_deferred():
@@ -85,19 +148,27 @@ def run_phase(
                 schedule.step()
                 done += 1
             progress.update()
-            if done % 50 == 0:
-                shown = {key: f'{value.item():.3g}' for key, value in terms.items()}
-                progress.set_postfix(shown, refresh=False)
+            shown = {}
+            if done % LOG_EVERY == 0:
+                shown = {key: value.item() for key, value in terms.items()}
+            if early_stop is not None and done % early_stop.every == 0:
+                shown['held_out'] = early_stop.judge(modules)
+            if shown:
+                progress.set_postfix({key: f'{value:.3g}' for key, value in shown.items()}, False)
+                if log is not None:
+                    log(name, done, shown)
             if time.monotonic() - saved_at > SAVE_EVERY_S:
                 save()
                 saved_at = time.monotonic()
     finally:
         progress.close()
         save()
+    if early_stop is not None and early_stop.best_weights:
+        modules.load_state_dict(early_stop.best_weights)
 
 
 def finished(folder: Path, name: str, iterations: int) -> bool:
-    """Whether phase `name` has made all its iterations."""
+    """Whether phase `name`, which does not stop early, has made all its iterations."""
     path = folder / f'{name}.pt'
     return path.exists() and torch.load(path, weights_only=True)['done'] >= iterations
 

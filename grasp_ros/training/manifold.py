@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.compact import CompactModel
+from grasp_ros.training.latents import EpisodeLatents
 
 LEAST_NOISE, MOST_NOISE = 0.05, 1.0
 QUANTILE = 0.99
@@ -14,17 +15,17 @@ CALIBRATED = 20000
 
 
 def denoiser_loss(
-    model: CompactModel, latents: Tensor, batch: int, rng: np.random.Generator
+    model: CompactModel, latents: EpisodeLatents, batch: int, rng: np.random.Generator
 ) -> dict[str, Tensor]:
     """Squared error of the noise that the denoiser takes away.
 
     Args:
         model: its denoiser is trained.
-        latents: (E, L + 1, D) of recorded motion.
+        latents: of recorded motion.
         batch: latents in an iteration.
         rng: draws them, and noise of log-uniform strength.
     """
-    flat = latents.flatten(0, 1)
+    flat = latents.flat
     clean = flat[rng.integers(0, len(flat), batch)]
     strength = np.exp(rng.uniform(np.log(LEAST_NOISE), np.log(MOST_NOISE), (batch, 1)))
     noise = torch.from_numpy(strength * rng.standard_normal(clean.shape)).to(clean)
@@ -34,9 +35,11 @@ def denoiser_loss(
 
 
 @torch.no_grad()
-def calibrate_manifold(model: CompactModel, latents: Tensor, rng: np.random.Generator) -> None:
-    """Set the bound to what one in a hundred latents (E, L + 1, D) of motion exceeds."""
-    flat = latents.flatten(0, 1)
+def calibrate_manifold(
+    model: CompactModel, latents: EpisodeLatents, rng: np.random.Generator
+) -> None:
+    """Set the bound to what one in a hundred latents of motion exceeds."""
+    flat = latents.flat
     chosen = flat[rng.integers(0, len(flat), CALIBRATED)]
     model.manifold_bound.fill_(1.0)
     model.manifold_bound.copy_(torch.quantile(model.off_manifold(chosen), QUANTILE))

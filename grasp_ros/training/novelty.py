@@ -9,7 +9,8 @@ from grasp_ros.core.novelty import reconstruction_error
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.training.calibration import SENSOR_NOISE
-from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.latents import embed
 
 QUANTILE = 0.999
 PICTURES = 10000
@@ -20,7 +21,7 @@ CHUNK = 500
 def with_novelty(
     calibration: Calibration,
     model: CompactModel,
-    held_out: MotionDataset,
+    held_out: Dataset,
     rng: np.random.Generator,
 ) -> Calibration:
     """Add the bounds that 1 of 1000 familiar pictures exceeds, with a camera's noise.
@@ -33,11 +34,11 @@ def with_novelty(
     """
     errors, distances = [], []
     for _ in range(PICTURES // CHUNK):
-        episodes = rng.integers(0, held_out.episodes, CHUNK)
-        images = held_out.images(episodes, rng.integers(0, held_out.length + 1, CHUNK))
+        episodes, steps = draw_windows(held_out.lengths, 0, CHUNK, rng)
+        images = held_out.images(episodes, steps)
         noise = rng.normal(0.0, SENSOR_NOISE, images.shape).astype(np.float32)
-        images = (images + torch.from_numpy(noise)).clamp(0, 1)
-        latents = model.embed(images)
+        images = (images + torch.from_numpy(noise)).clamp(0, 1).to(model.device)
+        latents = embed(model, held_out, episodes, steps, images)
         errors.append(reconstruction_error(model, latents, images))
         if model.knows_manifold:
             distances.append(model.off_manifold(latents))

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.gates import encode_all
-from grasp_ros.training.loop import Loss, finished, run_phase
+from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.latents import EpisodeLatents, encode_all
+from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase
 from grasp_ros.training.manifold import denoiser_loss
 from grasp_ros.training.predictor import LatentMotion, predictor_loss
 from grasp_ros.training.reach import reach_loss
@@ -26,8 +27,11 @@ from grasp_ros.training.world_model import (
     world_model_loss,
 )
 
-LABEL_STREAM = 13
-"""Tells the randomness of labelled worlds from that of the recorded motion."""
+LABEL_STREAM, HELD_OUT_STREAM = 13, 17
+"""Tell the randomness of labelled worlds and of held-out windows from that of the motion."""
+PRECISIONS = {'float32': None, 'bfloat16': torch.bfloat16}
+FITTED_IMAGES = 2000
+HELD_OUT_BATCHES = 8
 
 
 class Trainer:
@@ -37,14 +41,36 @@ class Trainer:
         model: with random weights at first.
     """
 
-    def __init__(self, config: TrainConfig, dataset: MotionDataset, work: Path) -> None:
-        """Build the model; `work` keeps the progress of all phases."""
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        work: Path,
+        held_out: Dataset | None = None,
+        log: Log | None = None,
+        device: str = 'cpu',
+    ) -> None:
+        """Build the model.
+
+        Args:
+            config: settings.
+            dataset: to train on.
+            work: keeps the progress of all phases.
+            held_out: judges when encoder and predictor stop early, if the settings ask for it.
+            log: takes the loss terms.
+            device: to train on.
+        """
         self._config = config
         self._dataset = dataset
+        self._held_out = held_out
         self._work = work
+        self._log = log
+        images = _some_images(config, dataset)
         torch.manual_seed(config.seed)
         self.model = CompactModel(
             CompactConfig(
+                image_size=images.shape[-1],
+                action_dim=dataset.action_dim,
                 latent_dim=config.latent_dim,
                 hidden=config.hidden,
                 channels=config.channels,
@@ -61,22 +87,32 @@ class Trainer:
             reconstruction=config.reconstruction,
         )
         self._inverse = inverse_heads(self.model, self._weights)
-        every = max(1, config.episodes // 2000)
-        steps = np.random.default_rng(config.seed).integers(
-            0, config.length, config.episodes // every
-        )
-        chosen = np.arange(config.episodes)[::every][: len(steps)]
-        self.model.fit_images(dataset.images(chosen, steps))
+        self.model.fit_images(images)
+        self.model.to(device)
+        self._inverse.to(device)
 
     def world_model(self) -> None:
         """Encoder and predictor."""
+        config, early_stop = self._config, None
+        if self._held_out is not None and config.patience:
+            early_stop = EarlyStop(self._held_out_loss, config.patience)
         self._run(
             'world_model',
             self._world_model_parts(),
             lambda rng: self._world_model_loss(self._dataset, rng),
-            self._config.iterations,
+            config.iterations,
             1e-3,
+            early_stop,
         )
+
+    def _held_out_loss(self) -> float:
+        assert self._held_out is not None
+        seeds = [self._config.seed, HELD_OUT_STREAM]
+        losses = [
+            self._world_model_loss(self._held_out, np.random.default_rng([*seeds, batch]))
+            for batch in range(HELD_OUT_BATCHES)
+        ]
+        return sum(float(terms['total']) for terms in losses) / len(losses)
 
     def finetune(self, driven: MotionDataset) -> None:
         """Encoder and predictor once more, every other batch from `driven`."""
@@ -88,8 +124,8 @@ class Trainer:
             'finetune', self._world_model_parts(), loss, self._config.finetune_iterations, 2e-4
         )
 
-    def time_to_reach(self, latents: Tensor, name: str = 'time_to_reach') -> None:
-        """The head, on the latents (E, L + 1, D) of the data; `name` keeps its progress."""
+    def time_to_reach(self, latents: EpisodeLatents, name: str = 'time_to_reach') -> None:
+        """The head, on the latents of the data; `name` keeps its progress."""
         config = self._config
         if config.reach_graphs:
             # Labels take minutes: not where nothing is left to do with them.
@@ -105,7 +141,8 @@ class Trainer:
                 1e-3,
             )
             return
-        weight = nn.ParameterDict({'log_weight': nn.Parameter(torch.zeros(()))})
+        zero = torch.zeros((), device=self.model.device)
+        weight = nn.ParameterDict({'log_weight': nn.Parameter(zero)})
         self._run(
             name,
             nn.ModuleList([self.model.reach_embedding, weight]),
@@ -122,24 +159,12 @@ class Trainer:
             1e-3,
         )
 
-    def predictor(self, latents: Tensor, driven: MotionDataset | None) -> None:
-        """The predictor once more, on the latents (E, L + 1, D) of the data and of `driven`."""
-        datasets = [(self._dataset, latents)]
+    def predictor(self, latents: EpisodeLatents, driven: Dataset | None = None) -> None:
+        """The predictor once more, on the latents of the data and those of `driven`."""
+        sources = [LatentMotion(latents, self._dataset)]
         if driven is not None:
-            datasets.append((driven, encode_all(self.model, driven)))
-        sources = [
-            LatentMotion(
-                encoded,
-                dataset.actions(
-                    np.arange(dataset.episodes),
-                    np.zeros(dataset.episodes, np.int64),
-                    dataset.length,
-                ),
-            )
-            for dataset, encoded in datasets
-        ]
-        fastest = self._dataset.worlds[0].max_speed
-        one_step = median_step(latents, self._dataset.motion.actions, fastest)
+            sources.append(LatentMotion(encode_all(self.model, driven), driven))
+        one_step = median_step(latents, self._dataset.command_fractions())
         self._run(
             'predictor',
             self.model.predictor,
@@ -148,7 +173,7 @@ class Trainer:
             1e-3,
         )
 
-    def decoder(self, latents: Tensor) -> None:
+    def decoder(self, latents: EpisodeLatents) -> None:
         """What people look at."""
         self._run(
             'decoder',
@@ -160,7 +185,7 @@ class Trainer:
             2e-3,
         )
 
-    def manifold(self, latents: Tensor) -> None:
+    def manifold(self, latents: EpisodeLatents) -> None:
         """The denoiser that knows which latents are those of pictures."""
         self._run(
             'manifold',
@@ -170,11 +195,13 @@ class Trainer:
             1e-3,
         )
 
-    def _label(self, latents: Tensor) -> ReachLabels:
+    def _label(self, latents: EpisodeLatents) -> ReachLabels:
         config, dataset = self._config, self._dataset
+        if not isinstance(dataset, MotionDataset):
+            raise ValueError('reach_graphs needs a simulated task')
         rng = np.random.default_rng([config.seed, LABEL_STREAM])
         worlds = [TASKS[config.task].draw(rng) for _ in range(config.reach_graphs)]
-        one_step = median_step(latents, dataset.motion.actions, worlds[0].max_speed)
+        one_step = median_step(latents, dataset.command_fractions())
         seed = config.seed + LABEL_STREAM
         return label(self.model, worlds, one_step, dataset.action_std, seed, config.near_door)
 
@@ -184,14 +211,20 @@ class Trainer:
             parts.append(self.model.decoder)
         return nn.ModuleList(parts)
 
-    def _world_model_loss(
-        self, dataset: MotionDataset, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
-        batch = self._config.batch
-        return world_model_loss(self.model, self._inverse, dataset, batch, self._weights, rng)
+    def _world_model_loss(self, dataset: Dataset, rng: np.random.Generator) -> dict[str, Tensor]:
+        config = self._config
+        return world_model_loss(
+            self.model, self._inverse, dataset, config.batch, self._weights, rng, config.span
+        )
 
     def _run(
-        self, name: str, parts: nn.Module, loss: Loss, iterations: int, learning_rate: float
+        self,
+        name: str,
+        parts: nn.Module,
+        loss: Loss,
+        iterations: int,
+        learning_rate: float,
+        early_stop: EarlyStop | None = None,
     ) -> None:
         run_phase(
             name,
@@ -201,18 +234,31 @@ class Trainer:
             learning_rate=learning_rate,
             seed=self._config.seed,
             folder=self._work,
+            early_stop=early_stop,
+            log=self._log,
+            precision=PRECISIONS[self._config.precision],
         )
+
+
+def _some_images(config: TrainConfig, dataset: Dataset) -> Tensor:
+    """Pictures (N, 3, h, w) from all over the data."""
+    rng = np.random.default_rng(config.seed)
+    if dataset.episodes < FITTED_IMAGES:
+        return dataset.images(*draw_windows(dataset.lengths, 0, FITTED_IMAGES, rng))
+    every = dataset.episodes // FITTED_IMAGES
+    steps = rng.integers(0, dataset.lengths[0], dataset.episodes // every)
+    chosen = np.arange(dataset.episodes)[::every][: len(steps)]
+    return dataset.images(chosen, np.minimum(steps, dataset.lengths[chosen]))
 
 
 def decoder_loss(
     model: CompactModel,
-    dataset: MotionDataset,
-    latents: Tensor,
+    dataset: Dataset,
+    latents: EpisodeLatents,
     batch: int,
     rng: np.random.Generator,
 ) -> dict[str, Tensor]:
     """Reconstruction error on random frames."""
-    episode = rng.integers(0, dataset.episodes, batch)
-    step = rng.integers(0, dataset.length + 1, batch)
-    images = dataset.images(episode, step)
-    return {'total': reconstruction_error(model, latents[episode, step], images)}
+    episode, step = draw_windows(dataset.lengths, 0, batch, rng)
+    images = dataset.images(episode, step).to(model.device)
+    return {'total': reconstruction_error(model, latents.at(episode, step), images)}

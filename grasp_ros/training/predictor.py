@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.compact import CompactModel
+from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.latents import EpisodeLatents
 
 SPAN = 16
 """Model steps of a rollout."""
@@ -24,19 +26,22 @@ class LatentMotion:
     """Recorded motion as the model sees it.
 
     Attributes:
-        latents: (E, L + 1, D).
-        actions: normalised (E, L, A).
+        latents: of every frame of the dataset.
+        dataset: what they are of.
     """
 
-    latents: Tensor
-    actions: Tensor
+    latents: EpisodeLatents
+    dataset: Dataset
 
     def windows(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Random windows: latents (count, SPAN + 1, D) and actions (count, SPAN, A)."""
-        episode = rng.integers(0, len(self.latents), count)[:, None]
-        start = rng.integers(0, self.actions.shape[1] - SPAN + 1, count)
-        steps = start[:, None] + np.arange(SPAN + 1)
-        return self.latents[episode, steps], self.actions[episode, steps[:, :-1]]
+        """Random windows: latents (count, T + 1, D) and actions (count, T, A).
+
+        T is `SPAN`, or as many steps as the longest episode has.
+        """
+        span = min(SPAN, int(self.latents.lengths.max()))
+        episode, start = draw_windows(self.latents.lengths, span, count, rng)
+        latents = self.latents.at(episode[:, None], start[:, None] + np.arange(span + 1))
+        return latents, self.dataset.actions(episode, start, span).to(latents)
 
 
 def predictor_loss(
@@ -59,10 +64,10 @@ def predictor_loss(
     state = latents[:, 0]
     amount = START_NOISE * one_step**0.5 * torch.from_numpy(rng.random((len(state), 1)))
     noise = torch.from_numpy(rng.standard_normal(tuple(state.shape)))
-    state = state + (amount * noise).to(state.dtype)
+    state = state + (amount * noise).to(state)
     errors = []
-    with torch.autocast('cpu', torch.bfloat16):
-        for step in range(SPAN):
+    with torch.autocast(state.device.type, torch.bfloat16):
+        for step in range(actions.shape[1]):
             inputs = torch.cat([state, actions[:, step]], dim=-1)
             state = state + model.predictor(inputs).float()
             errors.append((state - latents[:, step + 1]).square().mean())

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.models.compact import CompactModel
+from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.losses import reach_separation, reach_violation
 
 LONGEST_SEPARATION = 30
@@ -19,34 +21,44 @@ VIOLATION_TOLERANCE = 0.02**2
 
 
 def sample_pairs(
-    latents: Tensor, batch: int, rng: np.random.Generator
+    latents: EpisodeLatents, batch: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs of one episode with log-uniform separations.
 
     Args:
-        latents: (E, L + 1, D).
+        latents: of E episodes.
         batch: number of pairs N.
         rng: draws them.
 
     Returns:
         Earlier and later latents (N, D), and the steps between them (N,).
     """
-    episodes, frames = latents.shape[:2]
-    longest = min(LONGEST_SEPARATION, frames - 1)
-    steps = np.exp(rng.uniform(0, np.log(longest + 1), batch)).astype(np.int64)
-    start = (rng.random(batch) * (frames - steps)).astype(np.int64)
-    episode = rng.integers(0, episodes, batch)
+    apart, place = rng.random(batch), rng.random(batch)
+    episode = _draw_episodes(latents.lengths, batch, rng)
+    length = latents.lengths[episode]
+    longest = np.minimum(LONGEST_SEPARATION, length)
+    steps = np.exp(apart * np.log(longest + 1)).astype(np.int64)
+    start = (place * (length + 1 - steps)).astype(np.int64)
     return (
-        latents[episode, start],
-        latents[episode, start + steps],
-        torch.from_numpy(steps).to(latents.dtype),
+        latents.at(episode, start),
+        latents.at(episode, start + steps),
+        torch.from_numpy(steps).to(latents.flat),
     )
+
+
+def _draw_episodes(
+    lengths: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Numbers of episodes (count,), the longer ones more often."""
+    if (lengths == lengths[0]).all():
+        return rng.integers(0, len(lengths), count)
+    return np.searchsorted(lengths.cumsum(), rng.integers(0, lengths.sum(), count), side='right')
 
 
 def reach_loss(
     model: CompactModel,
     log_weight: Tensor,
-    latents: Tensor,
+    latents: EpisodeLatents,
     batch: int,
     rng: np.random.Generator,
     layouts: int = 1,
@@ -57,7 +69,7 @@ def reach_loss(
     Args:
         model: its head is trained.
         log_weight: logarithm of the dual variable, ascended by the same optimiser.
-        latents: (E, L + 1, D), each layout's episodes in a row.
+        latents: of E episodes, each layout's in a row.
         batch: pairs of each kind.
         rng: draws them.
         layouts: random pairs are of one of so many equal parts of the episodes: between different
@@ -66,7 +78,7 @@ def reach_loss(
     """
     early, late, steps = sample_pairs(latents, batch, rng)
     violation = reach_violation(model.time_to_reach(early, late), steps)
-    flat = latents.flatten(0, 1)
+    flat = latents.flat
     frames = len(flat) // layouts
     source = rng.integers(0, len(flat), batch)
     target = source // frames * frames + rng.integers(0, frames, batch)

@@ -22,7 +22,7 @@ from grasp_ros.models.compact import CompactModel
 from grasp_ros.sim.motion import collect
 from grasp_ros.sim.walled_world import WalledWorld
 from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.gates import encode_all
+from grasp_ros.training.latents import EpisodeLatents, encode_all
 
 EPISODES, LENGTH, STRIDE = 60, 20, 2
 LANDMARKS = 48
@@ -30,6 +30,8 @@ NEIGHBOUR_STEPS = 5.5
 """Latents so many steps of motion apart are joined; places on both sides of a wall lie farther."""
 LEAST_STEPS = 0.05
 SOFTENING = 3.0
+FAST = 0.5
+"""Commands above this fraction of the fastest are those of fast motion."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,7 @@ def label(
     for index, world in enumerate(tqdm(worlds, desc='labelling', unit='layout')):
         motion = collect(world, EPISODES, LENGTH, [seed, index], near_door)
         dataset = MotionDataset([world], motion, action_std)
-        encoded = encode_all(model, dataset, stride=STRIDE)
+        encoded = encode_all(model, dataset, stride=STRIDE).stacked()
         nodes = encoded.flatten(0, 1)
         rng = np.random.default_rng([seed, index, 1])
         chosen = rng.choice(len(nodes), LANDMARKS, replace=False)
@@ -130,8 +132,18 @@ def graph_reach_loss(
     return {'total': error(there) + error(back)}
 
 
-def median_step(latents: Tensor, actions: NDArray[np.float64], fastest: float) -> float:
-    """Median mean squared difference of consecutive latents (E, L + 1, D) in fast motion."""
-    moving = torch.from_numpy(np.abs(actions).max(axis=-1) > 0.5 * fastest).flatten()
-    change = (latents[:, 1:] - latents[:, :-1]).square().mean(dim=-1).flatten()
+def median_step(latents: EpisodeLatents, fractions: NDArray[np.float64]) -> float:
+    """Median mean squared difference of consecutive latents in fast motion.
+
+    Args:
+        latents: of every frame.
+        fractions: (N, R) of their commands, as the dataset gives them.
+
+    Raises:
+        ValueError: if there is no fast motion.
+    """
+    moving = torch.from_numpy(np.abs(fractions).max(axis=-1) > FAST)[:-1]
+    if not moving.any():
+        raise ValueError('the recorded robot hardly moves: there is nothing to learn from')
+    change = (latents.flat[1:] - latents.flat[:-1]).square().mean(dim=-1)
     return float(change[moving].median())

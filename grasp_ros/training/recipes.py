@@ -42,6 +42,10 @@ class TrainConfig:
         probe_limit_px: gate of the linear probe for the robot's position.
         manifold_hidden: width of the denoiser; 0 for none.
         keypoints: of the encoder; 0 for none.
+        span: model steps of the rollouts that encoder and predictor learn from.
+        patience: encoder and predictor stop early after so many evaluations on held-out data
+            without gain, one every 250 iterations; 0 for never. Of recorded data only.
+        precision: float32, or bfloat16 where autocast finds it exact enough.
     """
 
     task: str = 'two_room'
@@ -73,6 +77,9 @@ class TrainConfig:
     manifold_hidden: int = 256
     keypoints: int = 0
     probe_limit_px: float = 0.5
+    span: int = 25
+    patience: int = 0
+    precision: str = 'float32'
 
 
 RECIPES: Mapping[str, TrainConfig] = {
@@ -119,3 +126,33 @@ RECIPES: Mapping[str, TrainConfig] = {
         ),
     )
 }
+
+RECORDED = TrainConfig(
+    task='recorded',
+    iterations=6000,
+    reach_iterations=10000,
+    decoder_iterations=2000,
+    predictor_iterations=2000,
+    smoothness=0.0,
+    inverse_dynamics=1.5,
+    displacement=3.0,
+    reconstruction=0.1,
+    latent_dim=64,
+    hidden=512,
+    encoder_hidden=256,
+    keypoints=32,
+    patience=8,
+)
+"""For recorded data."""
+
+SIMULATED_ONLY = (
+    'layouts',
+    'episodes',
+    'length',
+    'near_door',
+    'on_policy_episodes',
+    'finetune_iterations',
+    'reach_graphs',
+    'probe_limit_px',
+)
+"""Settings that mean nothing to recorded data."""

@@ -18,75 +18,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from grasp_ros.core.types import ActionKind, ActionSpace
-from grasp_ros.models.calibration import Strict
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.training.dataset import frame_numbers
+from grasp_ros.training.description import (
+    DESCRIPTION_NAME,
+    DatasetError,
+    Description,
+    read_description,
+)
 from grasp_ros.training.growing_array import GrowingArray
 
-DESCRIPTION_NAME = 'dataset.json'
-
-
-class DatasetError(ValueError):
-    """A dataset cannot be used; the message names the file, the fault and the way out."""
-
-
-class RecordedAction(Strict):
-    """Components of one command.
-
-    Attributes:
-        kind: what a command is; it decides which one stops the robot.
-        names: of the R components.
-        units: of each.
-        low: limits that commands kept to; None for the lowest and highest that were recorded.
-        high: see `low`.
-    """
-
-    kind: ActionKind
-    names: list[str] = Field(min_length=1)
-    units: list[str]
-    low: list[float] | None = None
-    high: list[float] | None = None
-
-    @model_validator(mode='after')
-    def _consistent(self) -> RecordedAction:
-        for name in ('units', 'low', 'high'):
-            values = getattr(self, name)
-            if values is not None and len(values) != len(self.names):
-                raise ValueError(f'{name} needs {len(self.names)} entries, as names')
-        if (self.low is None) != (self.high is None):
-            raise ValueError('low and high are given both or not at all')
-        return self
-
-
-class Description(Strict):
-    """What is in a recorded dataset.
-
-    Attributes:
-        action: the commands.
-        image: size of the pictures, and how they were brought to it.
-        cameras: names of the K cameras.
-        model_dt: seconds from frame to frame.
-        frame_skip: commands from frame to frame.
-        proprioception: names of the Q components; empty for none.
-        source: where it comes from, for people.
-    """
-
-    format: Literal['grasp_ros/recorded/1'] = 'grasp_ros/recorded/1'
-    action: RecordedAction
-    image: ImagePipeline
-    cameras: list[str] = Field(default=['image'], min_length=1)
-    model_dt: float = Field(gt=0)
-    frame_skip: int = Field(default=1, gt=0)
-    proprioception: list[str] = Field(default_factory=list)
-    source: dict[str, Any] = Field(default_factory=dict)
+FAST_QUANTILE = 0.95
 
 
 class RecordedWriter:
@@ -238,7 +187,7 @@ class RecordedDataset:
             DatasetError: if something is missing, truncated or inconsistent.
         """
         self.folder = folder
-        self.description = _read_description(folder)
+        self.description = read_description(folder)
         self._images = self._open('images')
         self._commands = np.array(self._open('commands'))
         episodes = np.array(self._open('episodes'))
@@ -281,6 +230,11 @@ class RecordedDataset:
         """Actions in each episode (E,): one less than its frames."""
         return np.asarray(self._frames - 1, np.int64)
 
+    @property
+    def action_dim(self) -> int:
+        """Components A of a normalised action: those of all commands of a step."""
+        return int(np.prod(self._commands.shape[1:]))
+
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
 
@@ -301,6 +255,22 @@ class RecordedDataset:
         steps = start[:, None] + np.arange(count)
         commands = self._commands[self._rows(episodes[:, None], steps)]
         return torch.from_numpy(self.action_space.normalise(commands)).float()
+
+    def command_fractions(self) -> NDArray[np.float64]:
+        """How fast each frame's commands are on average, over what few exceed (N, R).
+
+        Of positions it is the change of the command that counts. Of all frames, episode after
+        episode; zero after the last of each.
+        """
+        episodes, steps = frame_numbers(self.lengths)
+        commands = self._commands[self._rows(episodes, steps)].mean(axis=1)
+        if self.description.action.kind == ActionKind.POSITION:
+            commands = np.diff(commands, axis=0, prepend=commands[:1])
+            commands[steps == 0] = 0.0
+        commands[steps == self.lengths[episodes]] = 0.0
+        size = np.abs(commands)
+        fastest = np.quantile(size, FAST_QUANTILE, axis=0)
+        return commands / np.where(fastest > 0, fastest, np.maximum(size.max(axis=0), 1e-12))
 
     def proprioception(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Proprioception (*S, Q) in physical units.
@@ -393,20 +363,3 @@ class RecordedDataset:
             self.folder, self.chosen[parts[0]], self._given_statistics
         )
         return train, RecordedDataset(self.folder, self.chosen[parts[1]], train.statistics)
-
-
-def _read_description(folder: Path) -> Description:
-    path = folder / DESCRIPTION_NAME
-    try:
-        return Description.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise DatasetError(
-            f'{path}: cannot be read ({error.strerror}); a recorded dataset is a folder with this '
-            'file'
-        ) from error
-    except ValidationError as error:
-        faults = '; '.join(
-            f'{".".join(map(str, item["loc"])) or "file"}: {item["msg"]}'
-            for item in error.errors()
-        )
-        raise DatasetError(f'{path}: {faults}; make the dataset again') from error

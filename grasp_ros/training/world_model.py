@@ -6,20 +6,35 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from grasp_ros.core.world_model import rollout
 from grasp_ros.models.compact import CompactModel
-from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.latents import embed
 from grasp_ros.training.losses import covariance, variance_hinge
 
-TARGET_STEPS = np.array([1, 2, 4, 8, 16, 25])
 DISPLACEMENT_TARGETS = (2, 4)
 """Which of these frames are compared with the first one in inverse dynamics of several steps."""
 LEAST_DISPLACEMENT = 0.01
 RECONSTRUCTED_PART = 4
 """One window in so many is decoded."""
+SPAN = 25
+"""Model steps of the rollouts, unless another number is asked for."""
+SHORTEST_SPAN = 2
 
+
+def target_steps(span: int) -> NDArray[np.int64]:
+    """Steps at which a rollout is compared with pictures: 1, 2, 4, 8, .. and the last.
+
+    Raises:
+        ValueError: if the span is too short to learn from.
+    """
+    if span < SHORTEST_SPAN:
+        raise ValueError(f'span is {span}; at least {SHORTEST_SPAN} steps are needed')
+    powers = 2 ** np.arange(span.bit_length())
+    return np.append(powers[powers < span], span)
 
 
 @dataclass(frozen=True)
@@ -45,24 +60,25 @@ def inverse_heads(model: CompactModel, weights: WorldModelWeights) -> nn.ModuleL
 def world_model_loss(
     model: CompactModel,
     inverse: nn.ModuleList,
-    dataset: MotionDataset,
+    dataset: Dataset,
     batch: int,
     weights: WorldModelWeights,
     rng: np.random.Generator,
+    span: int = SPAN,
 ) -> dict[str, Tensor]:
     """Loss terms on random windows of the data; 'total' is their weighted sum.
 
-    A 25-step rollout from the first frame is compared with the encodings of sparse later frames;
-    consecutive frames give the one-step, smoothness and inverse dynamics terms. `inverse` is made
-    by `inverse_heads`.
+    A rollout of `span` steps from the first frame is compared with the encodings of sparse later
+    frames; consecutive frames give the one-step, smoothness and inverse dynamics terms. `inverse`
+    is made by `inverse_heads`.
     """
-    span = int(TARGET_STEPS[-1])
-    episodes = rng.integers(0, dataset.episodes, batch)
-    start = rng.integers(0, dataset.length - span + 1, batch)
-    steps = start[:, None] + np.concatenate([[0], TARGET_STEPS])
-    images = dataset.images(np.broadcast_to(episodes[:, None], steps.shape), steps)
-    actions = dataset.actions(episodes, start, span)
-    latents = model.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+    targets_at = target_steps(span)
+    episodes, start = draw_windows(dataset.lengths, span, batch, rng)
+    steps = start[:, None] + np.concatenate([[0], targets_at])
+    episode_of = np.broadcast_to(episodes[:, None], steps.shape)
+    images = dataset.images(episode_of, steps).to(model.device)
+    actions = dataset.actions(episodes, start, span).to(model.device)
+    latents = embed(model, dataset, episode_of, steps, images)
 
     first, second, third = latents[:, 0], latents[:, 1], latents[:, 2]
     imagined = rollout(model, first[:, None], actions[:, :0], actions)
@@ -74,7 +90,7 @@ def world_model_loss(
     taken = torch.cat([actions[:, 0], actions[:, 1]], dim=0)
     flat = latents.flatten(0, 1)
     terms = {
-        'rollout': (imagined[:, TARGET_STEPS - 1] - targets).square().mean(),
+        'rollout': (imagined[:, targets_at - 1] - targets).square().mean(),
         'one_step': one_step.square().mean(),
         'variance': variance_hinge(flat),
         'covariance': covariance(flat),
@@ -84,7 +100,7 @@ def world_model_loss(
         'inverse_dynamics': (inverse[0](pairs) - taken).square().mean(),
     }
     if weights.displacement:
-        terms['displacement'] = _displacement(inverse, latents, actions)
+        terms['displacement'] = _displacement(inverse, latents, actions, targets_at)
     if weights.reconstruction:
         # What never moves, as walls, is in hardly any other term.
         part = slice(0, None, RECONSTRUCTED_PART)
@@ -108,11 +124,14 @@ def reconstruction_error(model: CompactModel, latents: Tensor, images: Tensor) -
     return 100.0 * (emphasis * error).mean()
 
 
-def _displacement(inverse: nn.ModuleList, latents: Tensor, actions: Tensor) -> Tensor:
+def _displacement(
+    inverse: nn.ModuleList, latents: Tensor, actions: Tensor, targets_at: NDArray[np.int64]
+) -> Tensor:
     """Error of the mean actions over several steps, relative to their size."""
     errors = []
-    for head, target in zip(list(inverse)[1:], DISPLACEMENT_TARGETS, strict=True):
-        mean = actions[:, : int(TARGET_STEPS[target])].mean(dim=1)
+    for head, wanted in zip(list(inverse)[1:], DISPLACEMENT_TARGETS, strict=True):
+        target = min(wanted, len(targets_at) - 1)
+        mean = actions[:, : int(targets_at[target])].mean(dim=1)
         read = head(torch.cat([latents[:, 0], latents[:, 1 + target]], dim=-1))
         # A batch in which all robots stand has nothing to be relative to.
         size = mean.square().mean().clamp(min=LEAST_DISPLACEMENT)

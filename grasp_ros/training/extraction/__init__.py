@@ -1,0 +1,1 @@
+"""From recorded bags to a dataset."""
