@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -21,12 +20,15 @@ from std_srvs.srv import Trigger
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.messages import compressed_message, image_message
 from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.nodes.sim_time import SimTime
 from grasp_ros.nodes.spin import spin
 from grasp_ros.parameter import Parameter
 from grasp_ros.sim.camera_robot import ROBOTS, Pose, RobotSettings
 
 CAMERA_FRAME = 'camera'
 GOAL_PERIOD_S = 1.0
+RESET_TICKS = 20
+"""Simulated camera periods that a reset takes, where time is simulated."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter('task', 'two_room', 'what the robot does', choices=tuple(ROBOTS)),
@@ -41,6 +43,13 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('image_rate', 10.0, 'camera pictures per second, Hz', 0.1, 100.0),
     Parameter('max_speed', 1.0, 'limit of each component of a velocity, m/s', 0.01, 100.0),
     Parameter('command_timeout', 0.5, 'without one for so long a velocity ends, s', 0.01, 60),
+    Parameter(
+        'time_scale',
+        1.0,
+        'simulated seconds per second; other than 1, they are published on /clock',
+        0.01,
+        1000.0,
+    ),
     Parameter('compressed', False, 'publish image/compressed and goal_image/compressed (JPEG) too'),
 )
 
@@ -60,7 +69,8 @@ class SimRobotNode(Node):
         values = read(self, PARAMETERS)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         settings = RobotSettings(values['max_speed'], values['command_timeout'])
-        self._robot = ROBOTS[values['task']](settings, values['seed'], time.monotonic())
+        self._time = SimTime(self, values['time_scale'], 1.0 / values['image_rate'])
+        self._robot = ROBOTS[values['task']](settings, values['seed'], self._time.seconds())
 
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
@@ -81,7 +91,7 @@ class SimRobotNode(Node):
         self.create_service(Trigger, '~/reset', self._reset)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._camera_timer = self.create_timer(
-            1.0 / values['image_rate'], self._publish_image, clock=steady
+            self._time.tick_period_s, self._publish_image, clock=steady
         )
         self.create_timer(GOAL_PERIOD_S, self._publish_goal, clock=steady)
         self._publish_goal()
@@ -96,13 +106,14 @@ class SimRobotNode(Node):
     def _obey(self, message: TwistStamped) -> None:
         linear = message.twist.linear
         try:
-            self._robot.command([linear.x, linear.y], time.monotonic())
+            self._robot.command([linear.x, linear.y], self._time.seconds())
         except ValueError as error:
             self.get_logger().warning(f'command ignored: {error}', throttle_duration_sec=5.0)
 
     def _publish_image(self) -> None:
-        self._robot.advance_to(time.monotonic())
-        stamp = self.get_clock().now()
+        self._time.tick()
+        self._robot.advance_to(self._time.seconds())
+        stamp = self._time.stamp()
         picture = self._robot.picture()
         self._image.publish(image_message(picture, stamp.to_msg(), CAMERA_FRAME))
         if self._compressed:
@@ -112,7 +123,7 @@ class SimRobotNode(Node):
             self._truth[name].publish(_message(pose, stamp, self._robot.frame))
 
     def _publish_goal(self) -> None:
-        stamp = self.get_clock().now().to_msg()
+        stamp = self._time.stamp().to_msg()
         picture = self._robot.goal_picture()
         self._goal_image.publish(image_message(picture, stamp, CAMERA_FRAME))
         if self._compressed:
@@ -120,8 +131,10 @@ class SimRobotNode(Node):
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Start the episode of the parameter `seed`; pictures and truth of it follow at once."""
-        stamp = self.get_clock().now()
-        self._robot.reset(self.get_parameter('seed').value, time.monotonic())
+        # Whoever records sees by the gap that the robot did not drive to where it is now.
+        self._time.tick(RESET_TICKS)
+        stamp = self._time.stamp()
+        self._robot.reset(self.get_parameter('seed').value, self._time.seconds())
         self._camera_timer.reset()
         self._publish_image()
         self._publish_goal()
