@@ -1,11 +1,14 @@
 """Training from recorded data: windows, early stop, a model that learns, errors before the work."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from recorded_harness import write_dots
 from torch import nn
 
+from grasp_ros.images import read_picture
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.training.command import main
 from grasp_ros.training.dataset import draw_windows, frame_numbers
@@ -168,6 +171,10 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, size, capsys):
     said = capsys.readouterr().out
     assert 'no limits of the commands are given' in said
     assert -1 <= manifest.action.low[0] < -0.9
+    report = (tmp_path / 'model' / 'report.md').read_text()
+    for picture in re.findall(r'\((\w+\.png)\)', report):
+        assert read_picture(tmp_path / 'model' / picture).shape[1] > 96
+    assert len(re.findall(r'\.png', report)) == 3
 
 
 def test_limits_that_are_given_become_those_of_the_model(tmp_path, capsys):

@@ -21,6 +21,7 @@ from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import TrainConfig
 from grasp_ros.training.recorded import RecordedDataset
+from grasp_ros.training.report import write_report
 from grasp_ros.training.run_folder import check_settings
 
 HELD_OUT = 0.1
@@ -75,14 +76,16 @@ def train_from_recorded(
     )
     calibration = with_novelty(calibration, model, held_out, np.random.default_rng(config.seed))
     origin = provenance()
-    write(output, model, dataset, train, evaluation, calibration, origin)
+    manifest = write(output, model, dataset, train, evaluation, calibration, origin)
+    rng = np.random.default_rng(config.seed)
+    page = write_report(output, model, manifest, held_out, latents, evaluation, rng)
     print(
         f'open-loop error after {evaluation.horizon[-1]} steps {evaluation.open_loop[-1]:.3f} '
         f'(no change: {evaluation.no_change[-1]:.3f}), latent std {evaluation.latent_std:.2f}, '
         f'effective rank {evaluation.effective_rank:.1f}, time to reach correlates with the '
         f'steps between frames by {evaluation.reach_rank_correlation:.3f}'
     )
-    print(f'wrote {output} after {origin["minutes"]} minutes')
+    print(f'wrote {output} after {origin["minutes"]} minutes; {page} tells more')
     return evaluation.failures()
 
 
