@@ -20,6 +20,7 @@ from grasp_ros.benchmark.push_t_oracle import (
     states_of,
 )
 from grasp_ros.benchmark.push_t_probe import fit_probe
+from grasp_ros.benchmark.push_t_recorded import imagined_share
 from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
 from grasp_ros.core.types import ActionKind
 from grasp_ros.core.world_model import rollout
@@ -141,6 +142,13 @@ def test_a_wrong_model_imagines_a_success_that_is_none(tmp_path):
     assert not row.reached
 
 
+def test_the_recorded_commands_succeed_in_the_imagination_of_a_right_model_only(tmp_path):
+    oracle = subject_of(ORACLE, tmp_path)
+    seeds = range(1000, 1006)
+    assert imagined_share(oracle, seeds, 5) == 1.0
+    assert imagined_share(replace(oracle, model=MirroredModel()), seeds, 5) < 0.5
+
+
 def test_the_probe_reads_poses_from_latents_that_hold_them():
     rng = np.random.default_rng(0)
     states = np.concatenate(
@@ -192,6 +200,7 @@ def test_command_writes_table_and_plots_and_goes_on(tmp_path, monkeypatch, rando
     assert [row['horizon'] for row in results['rows']] == [2, 2, 2, 2, 1]
     assert all(row['first_solve_ms'] > 0 for row in results['rows'][:4])
     assert results['probes'][0]['within'] < 1
+    assert [entry['horizon'] for entry in results['recorded_commands']] == [2]
     assert len(results['episodes'][0]['final_angle_rad']) == 2
     tables = (tmp_path / 'push_t.md').read_text()
     assert 'H = 10 (T = 2)' in tables
@@ -222,9 +231,12 @@ def row(planner, success, imagined, time_s):
 
 def test_table_shows_real_and_imagined_success_beside_the_published():
     test = {'task': 'push_t', 'second': 'cem', 'horizon': 8, 'closed_loop': False, 'p': 0.01}
-    table = paper_tables([row('grasp', 0.5, 0.75, 0.05), row('cem', 0.2, 0.9, None)], [test])
+    recorded = {'task': 'push_t', 'horizon': 8, 'imagined': 0.8}
+    rows = [row('grasp', 0.5, 0.75, 0.05), row('cem', 0.2, 0.9, None)]
+    table = paper_tables(rows, [test], [recorded])
     assert '| grasp | 50 / 75; 0.05 |' in table
     assert '| cem | 20 * / 90; - |' in table
+    assert '| the recorded commands | 100 / 80; - |' in table
     assert '| published: GRASP | - / 59; 8.5 |' in table
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -21,10 +22,12 @@ from grasp_ros.benchmark.push_t_cells import (
     digest_of,
     probe_for,
     run_cell,
+    subject_of,
     time_cell,
 )
 from grasp_ros.benchmark.push_t_files import NOTES, write
 from grasp_ros.benchmark.push_t_probe import ProbeError
+from grasp_ros.benchmark.push_t_recorded import imagined_share
 from grasp_ros.benchmark.report_files import content_of
 from grasp_ros.benchmark.seeds import evaluation_seeds, tuning_seeds
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
@@ -104,6 +107,7 @@ class Run:
         self._seeds = tuning_seeds if options.tuning_seeds else evaluation_seeds
         self._folder = options.output / 'cache'
         self._probes: dict[str, ProbeError] = {}
+        self._recorded: list[dict[str, Any]] = []
         self._measured = Measurement(
             self._learned_cells() + self._oracle_cells(),
             Cache(self._folder, options.resume, digest_of),
@@ -113,10 +117,12 @@ class Run:
         )
 
     def measure(self) -> None:
-        """Fit the probes, measure success, then times."""
+        """Fit the probes, replay in imagination, measure success, then times."""
         options = self._options
         for model in self._models:
             self._probes[model] = probe_for(model, self._folder)[1]
+        if self._models:
+            self._recorded = [self._replayed(horizon) for horizon in sorted({*options.horizons})]
         self._measured.success(options.workers, options.ray)
         if options.timed_episodes:
             self._measured.times(self._timed_cells())
@@ -136,11 +142,26 @@ class Run:
                 {'name': Path(model).name, 'sha256': digest_of(model)} for model in self._models
             ],
             'probes': [asdict(probe) for probe in self._probes.values()],
+            'recorded_commands': self._recorded,
             'frame_skip': FRAME_SKIP,
             'replan_every_model_steps': options.replan_every,
             'horizon_mode': 'fixed' if options.fixed_horizon else 'shrinking',
         }
         return content_of(self._measured.rows(), [], run, NOTES)
+
+    def _replayed(self, horizon: int) -> dict[str, Any]:
+        """What the models imagine of the recorded commands, by their mean over all episodes."""
+        steps = horizon // FRAME_SKIP
+        shares = [
+            imagined_share(
+                subject_of(model, self._folder),
+                self._seeds(number, self._options.episodes),
+                steps,
+            )
+            for number, model in enumerate(self._models)
+        ]
+        return {'task': TASK, 'horizon': steps, 'imagined_by_model': shares,
+                'imagined': round(statistics.fmean(shares), 4)}
 
     def _learned_cells(self) -> list[Cell]:
         options = self._options

@@ -29,6 +29,9 @@ NOTES = {
     'latents and 1024 random rectified features of them, fitted on scripted motion of other seeds '
     'than training, tuning and evaluation, judged on episodes of it that it was not fitted on '
     '(`probes`; its share within the criterion bounds imagined success). The oracle needs none',
+    'recorded_commands': 'what the model imagines of the commands that led from start to goal in '
+    'the simulator: the share that ends within the criterion. What it does not, is the fault of '
+    'the model (or of the probe)',
     'oracle': 'the simulator as world model (its state is the latent), derivatives by finite '
     'differences: what planners fail at on it is no fault of a learned model',
     'times': 'measured in a pass of its own, one problem at a time on one pinned thread, nothing '
@@ -46,7 +49,7 @@ def write(folder: Path, name: str, content: Mapping[str, Any]) -> str:
     (folder / f'{name}.json').write_text(compact_json(content))
     rows, tests = content['rows'], content['paired']
     sections = [
-        paper_tables(rows, tests),
+        paper_tables(rows, tests, content['recorded_commands']),
         'A star: the paired difference to GRASP in the simulator is unlikely to be chance '
         '(McNemar, p < 0.05). Published figures are imagined successes on another model.',
         failure_table(content['episodes']),

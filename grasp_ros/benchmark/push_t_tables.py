@@ -25,12 +25,15 @@ PUBLISHED: Mapping[str, Mapping[int, tuple[float, float | None]]] = {
 plans (arXiv 2602.00475, table of Push-T with DINO-WM)."""
 
 
-def paper_tables(rows: Sequence[Row], tests: Sequence[Row]) -> str:
+def paper_tables(
+    rows: Sequence[Row], tests: Sequence[Row], recorded: Sequence[Row] = ()
+) -> str:
     """Real and imagined success and time by H, one table for each task and loop.
 
     Args:
         rows: of the result file.
         tests: paired tests of GRASP as shipped against the others.
+        recorded: what the model imagines of the recorded commands, by task and horizon.
     """
     marked = {
         (test['task'], test['second'], test['horizon'], test['closed_loop'])
@@ -57,6 +60,13 @@ def paper_tables(rows: Sequence[Row], tests: Sequence[Row]) -> str:
                 for horizon in horizons
             ]
             lines.append(f'| {planner} | {" | ".join(cells)} |')
+        imagined = {row['horizon']: row['imagined'] for row in recorded if row['task'] == task}
+        if imagined and not closed_loop:
+            cells = [
+                f'100 / {100 * imagined[horizon]:.0f}; -' if horizon in imagined else '-'
+                for horizon in horizons
+            ]
+            lines.append(f'| the recorded commands | {" | ".join(cells)} |')
         if not closed_loop and task == PUBLISHED_TASK:
             lines += _published(horizons)
         parts.append('\n'.join(lines))
