@@ -86,6 +86,7 @@ def controller_config(values: dict[str, Any]) -> ControllerConfig:
         horizon_mode=values['planner.horizon_mode'],
         horizon_floor=values['planner.horizon_floor'],
         image_timeout=values['image_timeout'],
+        sync_tolerance=values['sync_tolerance'],
         max_plan_age=values['max_plan_age'],
         planning_delay=values['planning_delay'],
         estimate_delay=values['latency_compensation'] == 'estimated',

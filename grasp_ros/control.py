@@ -63,6 +63,7 @@ def build_controller(
         policy_for(manifest, planner.distance, config, goal_tolerance),
         timer,
         novelty_measure(model, manifest),
+        manifest.inputs,
     )
 
 

@@ -9,6 +9,7 @@ from typing import cast
 from grasp_ros.parameter import Parameter, Value
 from grasp_ros.planners.options import option_text
 from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.proprioception import JOINT_STATE, PROPRIOCEPTION_TYPES
 
 
 def planner_parameters(name: str) -> tuple[Parameter, ...]:
@@ -74,10 +75,18 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('novel_images', 3, 'so many of them in a row', 1, 1000, live=True),
     Parameter('dry_run', False, 'plan and report, but command nothing; while active '
               'only switched on', live=True),
-    Parameter('image.compressed', False, 'camera sends sensor_msgs/CompressedImage'),
+    Parameter('image.compressed', False, 'cameras send sensor_msgs/CompressedImage'),
     Parameter('goal_image.compressed', False, 'goal comes as sensor_msgs/CompressedImage'),
     Parameter('goal_image.durability', 'volatile', 'of the goal subscription',
               choices=('volatile', 'transient_local')),
+    Parameter('proprioception.type', JOINT_STATE, 'message type on the topic proprioception, '
+              'which models with proprioception subscribe to', choices=PROPRIOCEPTION_TYPES),
+    Parameter('proprioception.fields', [],
+              "field for each component of the model's proprioception, as velocity.<joint> of a "
+              "JointState or linear.x; empty: the model's names", element=str),
+    Parameter('sync_tolerance', 0.05,
+              'what several cameras, or cameras and proprioception, gave counts as one observation '
+              'if its stamps differ by no more, s', 0, 10, live=True),
     Parameter('command.type', 'geometry_msgs/msg/TwistStamped', 'message type of the command',
               choices=('geometry_msgs/msg/TwistStamped', 'geometry_msgs/msg/Twist',
                        'trajectory_msgs/msg/JointTrajectory', 'std_msgs/msg/Float64MultiArray')),

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grasp_ros.core.context import View
 from grasp_ros.core.planner import Planner, execution_of
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import ClampCounts, Command, to_numpy
@@ -129,10 +130,10 @@ def film_strip(
     report: PlanReport,
     model: WorldModel,
     manifest: Manifest,
-    now: NDArray[np.uint8],
-    goal: NDArray[np.uint8],
+    now: View,
+    goal: View,
 ) -> NDArray[np.uint8]:
-    """Now, decoded states along the plan, goal, side by side: (h, w * 8, 3) uint8 RGB.
+    """Now, decoded states along the plan, goal, side by side: (h, C * w * 8, 3) uint8 RGB.
 
     Of a model that cannot decode, now and goal alone.
 
@@ -140,20 +141,21 @@ def film_strip(
         report: with a plan.
         model: decodes, where it can.
         manifest: gives the size of each picture.
-        now: camera picture (h', w', 3) uint8 RGB.
-        goal: goal picture, the same.
+        now: what C cameras see.
+        goal: the same.
     """
     if report.plan is None:
         raise ValueError('the report holds no plan')
     image = manifest.image
 
-    def resized(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return from_model_output(
-            to_model_input(picture, image.height, image.width, image.fit)
-        )
+    def resized(view: View) -> list[NDArray[np.uint8]]:
+        return [
+            from_model_output(to_model_input(picture, image.height, image.width, image.fit))
+            for picture in view.pictures
+        ]
 
     imagined = _decoded(model, report.plan.rollout[0]) if isinstance(model, HasDecoder) else []
-    return np.concatenate([resized(now), *imagined, resized(goal)], axis=1)
+    return np.concatenate([*resized(now), *imagined, *resized(goal)], axis=1)
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ class Rig:
     """A robot whose position changes by velocity times time, its controller, and a clock."""
 
     def __init__(self, config=CONFIG, *, model=None, kind=ActionKind.VELOCITY, skip=1,
-                 rate=np.inf, planner=None):  # fmt: skip
+                 rate=np.inf, planner=None, inputs=None):  # fmt: skip
         identity = torch.eye(2, dtype=torch.float64)
         self.model = model or LinearModel(control=torch.cat([identity] * skip, dim=1))
         self.planner = planner or ProportionalPlanner(self.model)
@@ -93,7 +93,7 @@ class Rig:
         )  # fmt: skip
         limits = Limits(-limit, limit, np.full(2, rate))
         self.controller = Controller(
-            self.model, self.planner, preprocess, self.space, limits, config
+            self.model, self.planner, preprocess, self.space, limits, config, inputs=inputs
         )
         self.now = 1000 * PERIOD
         self.position = np.zeros(2)

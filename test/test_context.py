@@ -21,7 +21,8 @@ class Encoder:
     def __init__(self):
         self.encoded = []
 
-    def __call__(self, picture, stamp_ns):
+    def __call__(self, view, stamp_ns):
+        (picture,) = view.pictures
         self.encoded.append(int(picture[0, 0, 0]))
         return torch.tensor([float(picture[0, 0, 0])])
 
@@ -102,7 +103,7 @@ def test_decoding_is_left_to_the_one_who_plans():
     latents, _ = context.context((frame,))
     assert latents[0, :, 0].tolist() == [7, 7]
     assert len(calls) == 1
-    assert context.picture[0, 0, 0] == 7
+    assert context.view.pictures[0][0, 0, 0] == 7
 
 
 def test_what_the_decoder_raises_comes_through_and_passes():

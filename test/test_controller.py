@@ -197,11 +197,11 @@ def test_reset_forgets_everything():
 
 def test_the_pictures_for_people():
     rig = Rig()
-    assert rig.controller.pictures() is None
+    assert rig.controller.views() is None
     rig.running(3.0, -2.0)
-    now, goal = rig.controller.pictures()
-    assert np.array_equal(goal, picture(3.0, -2.0))
-    assert now.shape == goal.shape
+    now, goal = rig.controller.views()
+    assert np.array_equal(goal.pictures[0], picture(3.0, -2.0))
+    assert now.pictures[0].shape == goal.pictures[0].shape
 
 
 # The horizon and the warm start.

@@ -8,9 +8,11 @@ import torch
 from controller_rig import CONFIG, MS, PERIOD, Rig
 from toy_models import picture
 
-from grasp_ros.core.image_guard import GuardConfig, ImageGuard, LastInput, Seen, alike
+from grasp_ros.core.context import View
+from grasp_ros.core.image_guard import GuardConfig, ImageGuard, Seen, alike
 from grasp_ros.core.novelty import Novelty
 from grasp_ros.core.types import State
+from grasp_ros.core.view_encoder import LastInput
 
 SIZE = (8, 8, 3)
 FROZEN = GuardConfig(frozen_timeout=1.0, frozen_tolerance=2.0, visible_change=0.1)
@@ -30,7 +32,7 @@ class Film:
     def show(self, picture, change=1.0, duration_ns=PERIOD):
         self.stamp_ns += duration_ns
         pixels = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)) / 255
-        seen = Seen(self.stamp_ns, picture, pixels, torch.zeros(2), lambda: change)
+        seen = Seen(self.stamp_ns, (picture,), pixels, torch.zeros(2), lambda: change)
         return self.guard.examine(seen, self.config)
 
     def faults(self, count, picture, **kwargs):
@@ -155,9 +157,9 @@ def test_the_last_input_is_made_once():
         calls.append(shown)
         return np.zeros((3, 1, 1), np.float32)
 
-    wrapped, first = LastInput(preprocess), textured()
+    wrapped, first = LastInput(preprocess), View((textured(),))
     assert wrapped(first) is wrapped(first)
-    wrapped(textured())
+    wrapped(View((textured(),)))
     wrapped(first)
     assert len(calls) == 3
 

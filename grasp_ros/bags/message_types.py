@@ -66,7 +66,7 @@ def typestore() -> Typestore:
     return new_typestore()
 
 
-def make_message(name: str, **fields: Any) -> Any:
+def make_message(name: str, /, **fields: Any) -> Any:
     """Make a message of `rosbags`; lists of numbers become arrays, fields left out become zero.
 
     Args:

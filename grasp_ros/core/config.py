@@ -20,6 +20,7 @@ class ControllerConfig:
         model_dt: seconds of one model step.
         one_step_latent: mean squared latent distance of one step of motion; NaN where unknown.
         image_timeout: seconds after which the newest image is stale.
+        sync_tolerance: seconds that what several sensors gave may lie apart in one observation.
         max_plan_age: seconds, from the image it was made from, after which a plan has expired.
         planning_delay: seconds from the start of planning to the first action of the new plan;
             where the delay is estimated, only until some were measured.
@@ -46,6 +47,7 @@ class ControllerConfig:
     model_dt: float = 0.1
     one_step_latent: float = float('nan')
     image_timeout: float = 0.5
+    sync_tolerance: float = 0.05
     max_plan_age: float = 1.0
     planning_delay: float = 0.08
     estimate_delay: bool = False

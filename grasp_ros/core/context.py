@@ -18,38 +18,75 @@ ImageSource = Picture | Callable[[], Picture]
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """What was seen, and felt, at one time.
+
+    Attributes:
+        pictures: one (h, w, 3) uint8 RGB of each camera.
+        proprioception: (Q,) in physical units, or None: goals have none.
+    """
+
+    pictures: tuple[Picture, ...]
+    proprioception: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """A camera picture: (h, w, 3) uint8 RGB, or a function that decodes it when needed."""
+    """What the sensors gave at one time.
 
-    source: ImageSource
+    Attributes:
+        source: picture (h, w, 3) uint8 RGB, or a function that decodes it when needed; of several
+            cameras a tuple of those.
+        stamp_ns: acquisition time.
+        proprioception: (Q,) in physical units, or None.
+    """
+
+    source: ImageSource | tuple[ImageSource, ...]
     stamp_ns: int
+    proprioception: NDArray[np.float64] | None = None
 
-    def picture(self) -> Picture:
-        """Decode; raises what the decoder raises."""
-        return self.source() if callable(self.source) else self.source
+    def view(self) -> View:
+        """Decode; raises what the decoders raise."""
+        sources = self.source if isinstance(self.source, tuple) else (self.source,)
+        pictures = tuple(source() if callable(source) else source for source in sources)
+        return View(pictures, self.proprioception)
+
+
+def goal_view(picture: Picture, cameras: int) -> View:
+    """A goal: the pictures of all cameras side by side in one (h, w, 3).
+
+    Raises:
+        ValueError: if the width cannot be divided among the cameras.
+    """
+    if picture.shape[1] % cameras:
+        raise ValueError(
+            f'the goal picture is {picture.shape[1]} pixels wide; for this model it shows the '
+            f'pictures of {cameras} cameras side by side, all of one width'
+        )
+    return View(tuple(np.split(picture, cameras, axis=1)))
 
 
 class ContextEncoder:
     """Encodes each frame once and picks those one model step apart.
 
     Attributes:
-        picture: the newest one decoded (h, w, 3) uint8 RGB, for people to look at.
+        view: the newest one decoded, or None.
     """
 
     def __init__(
         self,
-        encode: Callable[[Picture, int], Tensor],
+        encode: Callable[[View, int], Tensor],
         history: int,
         step_ns: int,
         timer: Timer = untimed,
     ) -> None:
-        """Encode with `encode`: (h, w, 3) uint8 and its stamp to latents (*Z)."""
+        """Encode with `encode`: what was seen and its stamp to latents (*Z)."""
         self._encode = encode
         self._timer = timer
         self._history = history
         self._step_ns = step_ns
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
-        self.picture: Picture | None = None
+        self.view: View | None = None
 
     def clear(self) -> None:
         """Forget all frames."""
@@ -82,6 +119,6 @@ class ContextEncoder:
     def _latent(self, frame: Frame) -> Tensor:
         if frame.stamp_ns not in self._latents:
             with self._timer('decode', frame.stamp_ns):
-                self.picture = frame.picture()
-            self._latents[frame.stamp_ns] = self._encode(self.picture, frame.stamp_ns)
+                self.view = frame.view()
+            self._latents[frame.stamp_ns] = self._encode(self.view, frame.stamp_ns)
         return self._latents[frame.stamp_ns]

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import Frame, ImageSource, Picture
+from grasp_ros.core.context import ImageSource, Picture, View, goal_view
 from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
 from grasp_ros.core.gate import Gate
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
+from grasp_ros.core.inputs import Data, InputError, Inputs, Synchroniser
 from grasp_ros.core.latency import DelayEstimator, delay_bounds
 from grasp_ros.core.limits import Limits, NonFiniteCommandError
 from grasp_ros.core.planner import Planner
@@ -28,7 +29,6 @@ from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
 from grasp_ros.core.world_model import WorldModel
 
 NANOSECONDS = 1_000_000_000
-STAMP_TOLERANCE_NS = NANOSECONDS // 10
 
 
 class Controller:
@@ -44,6 +44,7 @@ class Controller:
         config: ControllerConfig,
         timer: Timer = untimed,
         novelty: NoveltyMeasure | None = None,
+        inputs: Inputs | None = None,
     ) -> None:
         """Control with a model and a planner that was built for it.
 
@@ -56,12 +57,15 @@ class Controller:
             config: the policy.
             timer: of the phases of planning.
             novelty: how unlike the training data a picture is; None where nothing tells.
+            inputs: what an observation is made of; None for one camera.
         """
         self.config = config
+        self.inputs = inputs or Inputs()
+        self._sensors = Synchroniser(self.inputs, config.sync_tolerance)
         self._timer = timer
         self._guard = ImageGuard(novelty)
         self._horizon = RecedingHorizon(
-            model, planner, preprocess, space, limits, config, timer
+            model, planner, preprocess, space, limits, config, timer, self.inputs
         )
         self._situation = Situation(self._horizon.memory_ns)
         self._delay = DelayEstimator(*delay_bounds(config, self._horizon.period_s))
@@ -76,6 +80,7 @@ class Controller:
 
     def _clear(self) -> None:
         """Forget frames, plans and faults; the goal and the last command stay."""
+        self._sensors.clear()
         self._situation.clear()
         self._last_now_ns = None
         self._gate.forget_time()
@@ -87,6 +92,7 @@ class Controller:
     def reset(self) -> None:
         """Forget goal, frames, plans and published commands, as on activation."""
         self._failures.clear()
+        self._sensors.clear()
         self._gate.reset()
         self._delay.reset()
         self._last_now_ns = None
@@ -110,6 +116,7 @@ class Controller:
         """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
         self._horizon.reconfigure(config)
         self._stall.reconfigure(config)
+        self._sensors.tolerance_s = config.sync_tolerance
         self._delay.configure(*delay_bounds(config, self._horizon.period_s))
         self._gate.reconfigure(config.stop_decay, config.dry_run)
         self.config = config
@@ -122,26 +129,44 @@ class Controller:
         now_ns: int | None = None,
         arrival_ns: int | None = None,
     ) -> str | None:
-        """Keep a camera image.
+        """Keep an image of the (first) camera; see `sense`."""
+        camera = self.inputs.cameras[0]
+        return self.sense(camera, image, stamp_ns, now_ns=now_ns, arrival_ns=arrival_ns)
+
+    def sense(
+        self,
+        name: str,
+        data: Data,
+        stamp_ns: int,
+        *,
+        now_ns: int | None = None,
+        arrival_ns: int | None = None,
+    ) -> str | None:
+        """Keep what a sensor gave; what all of them gave at nearly one time is an observation.
 
         Args:
-            image: (h, w, 3) uint8 RGB, or a function that decodes it on the planning thread.
+            name: of the sensor, one of `inputs.names`.
+            data: picture (h, w, 3) uint8 RGB, or a function that decodes it on the planning
+                thread; proprioception (Q,) in physical units.
             stamp_ns: acquisition time.
             now_ns: present time of the stamps' clock; None trusts the stamp.
             arrival_ns: arrival on a steady clock, judged by `command(steady_ns=...)`.
 
         Returns:
-            None, or why the image was refused.
+            None, or why it was refused.
         """
-        if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
-            ahead = (stamp_ns - now_ns) / NANOSECONDS
-            return f'image stamp is {ahead:.3f} s ahead of now; check the clocks'
+        try:
+            frame = self._sensors.add(name, data, stamp_ns, now_ns)
+        except InputError as error:
+            return str(error)
+        if frame is None:
+            return None
         newest = self._situation.frames.newest_ns
-        if newest is not None and stamp_ns < newest:
-            if newest - stamp_ns < self.config.image_timeout * NANOSECONDS:
+        if newest is not None and frame.stamp_ns < newest:
+            if newest - frame.stamp_ns < self.config.image_timeout * NANOSECONDS:
                 return 'image is older than one received before'
             self._clear()
-        self._situation.add_frame(Frame(image, stamp_ns), arrival_ns)
+        self._situation.add_frame(frame, arrival_ns)
         return None
 
     def set_goal(
@@ -150,18 +175,27 @@ class Controller:
         """Take a goal image (h, w, 3) uint8 RGB.
 
         Args:
-            image: the goal.
+            image: the goal; for several cameras their pictures side by side.
             tolerance: goal distance that counts as reached; None for that of the policy.
             restart: begin anew with unchanged content, too, as after a stall.
 
         Returns:
             Whether it is a new goal; unchanged content is ignored, a new one clears the plan.
+
+        Raises:
+            ValueError: if the picture cannot be that of so many cameras.
         """
+        goal_view(image, len(self.inputs.cameras))
         return self._situation.set_goal(image, tolerance, restart)
 
     def clear_goal(self) -> None:
         """Stop, and wait for the next goal."""
         self._situation.clear_goal()
+
+    @property
+    def observations(self) -> int:
+        """Complete ones so far."""
+        return self._sensors.complete
 
     @property
     def verdict(self) -> Verdict:
@@ -320,7 +354,7 @@ class Controller:
         self._last_now_ns = now_ns
         fault, plans = self._situation.judge(now_ns, steady_ns, self.config.image_timeout)
         if fault is not None:
-            return self._stop(now_ns, *fault)
+            return self._stop(now_ns, *self._sensors.explained(*fault))
         timed = next((plan for plan in plans if plan.index(now_ns) >= 0), plans[-1])
         age = (now_ns - timed.observation_stamp_ns) / NANOSECONDS
         limit = self.config.max_plan_age
@@ -347,10 +381,12 @@ class Controller:
         for action in self._gate.halt(now_ns):
             yield Command(action, State.DISABLED, 'control ended')
 
-    def pictures(self) -> tuple[Picture, Picture] | None:
-        """The camera picture planned from last and the goal, (h, w, 3) uint8 RGB, if known."""
-        now, goal = self._horizon.picture, self._situation.goal
-        return None if now is None or goal is None else (now, goal.picture)
+    def views(self) -> tuple[View, View] | None:
+        """What was planned from last, and the goal, if known."""
+        now, goal = self._horizon.view, self._situation.goal
+        if now is None or goal is None:
+            return None
+        return now, goal_view(goal.picture, len(self.inputs.cameras))
 
     def image_age(self, now_ns: int) -> float:
         """Age of the newest usable image by its stamp, seconds; NaN without one."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.core.context import Picture
@@ -15,7 +14,10 @@ LEVELS = 255.0
 UNKNOWN = float('nan')
 
 NoveltyMeasure = Callable[[Tensor, Tensor], Tensor]
-"""Latents (N, *Z) and images (N, 3, h, w) to novelty (N); 1 is the most of familiar pictures."""
+"""Latents (N, *Z) and images (N, 3, h, w), of C cameras (N, C, 3, h, w), to novelty (N).
+
+1 is the most of familiar pictures.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,19 @@ class GuardConfig:
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A picture, and what the model makes of it.
+    """What the cameras show, and what the model makes of it.
 
     Attributes:
         stamp_ns: when it was taken.
-        picture: (h, w, 3) uint8 RGB.
-        pixels: the model's input (3, h', w') in [0, 1].
+        pictures: of each camera (h, w, 3) uint8 RGB.
+        pixels: the model's input (3, h', w') in [0, 1]; of several cameras (C, 3, h', w').
         latent: (*Z).
         expected_change: gives the mean squared change of the latent that the model predicts for
             one step of the commands in force before it; raises what the model raises.
     """
 
     stamp_ns: int
-    picture: Picture
+    pictures: tuple[Picture, ...]
     pixels: Tensor
     latent: Tensor
     expected_change: Callable[[], float]
@@ -88,7 +90,7 @@ class ImageGuard:
     def clear(self) -> None:
         """Forget all pictures."""
         self._verdict: Verdict | None = None
-        self._reference: Picture | None = None
+        self._reference: tuple[Picture, ...] | None = None
         self._stamp_ns = 0
         self._unchanged_ns = 0
         self._above_one = 0
@@ -120,13 +122,19 @@ class ImageGuard:
         return float(self._novelty(seen.latent[None], images)[0])
 
     def _frozen(self, seen: Seen, config: GuardConfig) -> str:
-        """Count the time in which motion was to be seen and was not; why that is too long."""
+        """Count the time in which motion was to be seen and was not; why that is too long.
+
+        Not every one of several cameras must see the motion: all of them have to stand still.
+        """
         if not config.frozen_timeout:
             return ''
         reference, tolerance = self._reference, config.frozen_tolerance
-        same = reference is not None and alike(reference, seen.picture, tolerance)
+        same = reference is not None and all(
+            alike(before, now, tolerance)
+            for before, now in zip(reference, seen.pictures, strict=True)
+        )
         if not same:
-            self._reference, self._unchanged_ns = seen.picture, 0
+            self._reference, self._unchanged_ns = seen.pictures, 0
         elif seen.expected_change() > config.visible_change:
             self._unchanged_ns += seen.stamp_ns - self._stamp_ns
         seconds = self._unchanged_ns / 1e9
@@ -149,31 +157,20 @@ def alike(first: Picture, second: Picture, tolerance: float) -> bool:
 
 
 def _dark(pixels: Tensor, config: GuardConfig) -> str:
-    brightness = LEVELS * float(pixels.mean())
-    if brightness < config.min_brightness:
-        return (
-            f'the picture is dark: mean {brightness:.1f} of {LEVELS:.0f}, '
-            f'min_brightness is {config.min_brightness:.1f}'
-        )
-    contrast = LEVELS * float(pixels.std(correction=0))
-    if contrast < config.min_contrast:
-        return (
-            f'the picture shows nothing: standard deviation {contrast:.1f} of {LEVELS:.0f}, '
-            f'min_contrast is {config.min_contrast:.1f}'
-        )
+    """Why a picture (3, h, w), or one of several (C, 3, h, w), shows too little."""
+    cameras = pixels[None] if pixels.dim() == 3 else pixels
+    for number, camera in enumerate(cameras, 1):
+        which = 'the picture' + (f' of camera {number}' if len(cameras) > 1 else '')
+        brightness = LEVELS * float(camera.mean())
+        if brightness < config.min_brightness:
+            return (
+                f'{which} is dark: mean {brightness:.1f} of {LEVELS:.0f}, '
+                f'min_brightness is {config.min_brightness:.1f}'
+            )
+        contrast = LEVELS * float(camera.std(correction=0))
+        if contrast < config.min_contrast:
+            return (
+                f'{which} shows nothing: standard deviation {contrast:.1f} of {LEVELS:.0f}, '
+                f'min_contrast is {config.min_contrast:.1f}'
+            )
     return ''
-
-
-class LastInput:
-    """A preprocessing that remembers its last result: the guard asks for what was just encoded."""
-
-    def __init__(self, preprocess: Callable[[Picture], NDArray[np.float32]]) -> None:
-        """Wrap `preprocess`: (h, w, 3) uint8 RGB to (3, h', w') in [0, 1]."""
-        self._preprocess = preprocess
-        self._last: tuple[Picture, NDArray[np.float32]] | None = None
-
-    def __call__(self, picture: Picture) -> NDArray[np.float32]:
-        """The model's input for the picture."""
-        if self._last is None or self._last[0] is not picture:
-            self._last = (picture, self._preprocess(picture))
-        return self._last[1]

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from grasp_ros.core.world_model import HasDecoder, HasManifold, WorldModel
+from grasp_ros.core.world_model import HasDecoder, HasManifold, WorldModel, side_by_side
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Novelty:
 
         Args:
             latents: (N, *Z), what the images are encoded to.
-            images: (N, 3, h, w) in [0, 1].
+            images: (N, 3, h, w) in [0, 1]; of C cameras (N, C, 3, h, w).
         """
         measures = [latents.new_zeros(len(latents))]
         if self.reconstruction_bound is not None:
@@ -48,6 +48,9 @@ class Novelty:
 
 @torch.no_grad()
 def reconstruction_error(model: WorldModel, latents: Tensor, images: Tensor) -> Tensor:
-    """Root-mean-square error (N) of decoded latents (N, *Z) to their images (N, 3, h, w)."""
+    """Root-mean-square error (N) of decoded latents (N, *Z) to their images.
+
+    Images are (N, 3, h, w), or (N, C, 3, h, w) of C cameras.
+    """
     decoded = cast(HasDecoder, model).decode(latents)
-    return (decoded - images.to(decoded)).square().mean(dim=(1, 2, 3)).sqrt()
+    return (decoded - side_by_side(images.to(decoded))).square().mean(dim=(1, 2, 3)).sqrt()

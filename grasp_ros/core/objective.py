@@ -17,6 +17,7 @@ from grasp_ros.core.world_model import (
     WorldModel,
     fold,
     linearise,
+    visual,
     windows,
 )
 
@@ -29,8 +30,8 @@ class GoalDistance:
 
     Attributes:
         model: the world model.
-        kind: 'latent' is the mean squared difference of the latents' elements, as in
-            arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
+        kind: 'latent' is the mean squared difference of the latents' elements that pictures tell,
+            as in arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
         manifold_weight: of the off-manifold penalty, in units of the distance; 0 for none.
     """
 
@@ -57,7 +58,8 @@ class GoalDistance:
         """The distance alone (...) of latents (..., *Z) to goals (..., *Z)."""
         if self.kind == 'time_to_reach':
             return cast(HasTimeToReach, self.model).time_to_reach(latents, goal)
-        return squared_error(latents, goal, len(self.model.latent_shape))
+        seen, shown = visual(self.model, latents), visual(self.model, goal)
+        return squared_error(seen, shown, len(self.model.latent_shape))
 
     def with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """What a call gives (...), and the gradient of its sum in the latents (..., *Z).
@@ -76,8 +78,12 @@ class GoalDistance:
     def _to_goal_with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         if self.kind == 'latent':
             difference = latents - goal
-            flat = difference.flatten(-len(self.model.latent_shape))
-            return flat.square().mean(dim=-1), difference * (2.0 / flat.shape[-1])
+            seen = visual(self.model, difference)
+            flat = seen.flatten(-len(self.model.latent_shape))
+            gradient = difference * (2.0 / flat.shape[-1])
+            if seen is not difference:
+                gradient[..., seen.shape[-1] :] = 0.0
+            return flat.square().mean(dim=-1), gradient
         if isinstance(self.model, HasTimeToReachGradient):
             return self.model.time_to_reach_gradient(latents, goal)
         return gradient_by_autograd(self.to_goal, latents, goal)

@@ -56,7 +56,8 @@ class PredictionCheck:
 
         Args:
             now: the newest sight; kept for later comparisons.
-            roll: gives the latent (1, *Z) that the model predicts so many steps after a sight.
+            roll: gives the latent (1, *Z) that the model predicts so many steps after a sight, or
+                the first elements of its last axis, which are compared.
 
         Returns:
             The new `error`.
@@ -70,7 +71,8 @@ class PredictionCheck:
         self.error = math.nan
         if sight is not None:
             predicted = roll(sight, self._steps(sight, newest))
-            squared = float((predicted - now.context[:, -1]).square().mean())
+            seen = now.context[:, -1][..., : predicted.shape[-1]]
+            squared = float((predicted - seen).square().mean())
             self.error = math.sqrt(squared / self._one_step)
         self._former.append(now)
         return self.error

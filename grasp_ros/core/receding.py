@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import ContextEncoder, Frame, Picture
+from grasp_ros.core.context import ContextEncoder, Frame, Picture, View, goal_view
 from grasp_ros.core.history import (
     CommandHistory,
     TimedPlan,
@@ -22,7 +22,8 @@ from grasp_ros.core.history import (
     published_until,
 )
 from grasp_ros.core.horizon import PlanHorizon
-from grasp_ros.core.image_guard import LastInput, Seen
+from grasp_ros.core.image_guard import Seen
+from grasp_ros.core.inputs import Inputs
 from grasp_ros.core.limits import Limits, Setpoint, project
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.prediction import PredictionCheck, Sight
@@ -30,14 +31,14 @@ from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import (
     ActionKind,
     ActionSpace,
-    Observation,
     Plan,
     PlanProblem,
     to_numpy,
     to_tensor,
 )
+from grasp_ros.core.view_encoder import ViewEncoder
 from grasp_ros.core.warm_start import resize, shift
-from grasp_ros.core.world_model import WorldModel, rollout
+from grasp_ros.core.world_model import WorldModel, rollout, visual
 
 STEADY = 0.2
 MOST_WARM_UPS = 20
@@ -76,12 +77,14 @@ class RecedingHorizon:
         limits: Limits,
         config: ControllerConfig,
         timer: Timer = untimed,
+        inputs: Inputs | None = None,
     ) -> None:
         """See `Controller`."""
-        self._timer = timer
+        inputs = inputs or Inputs()
+        self._cameras = len(inputs.cameras)
         self._model = model
         self._planner = planner
-        self._preprocess = LastInput(preprocess)
+        self._encode = ViewEncoder(model, preprocess, inputs, timer)
         self._space = space
         self._limits = limits
         self._config = config
@@ -114,9 +117,9 @@ class RecedingHorizon:
         return (2 * self._model.history - 1) * self._step_ns // 2
 
     @property
-    def picture(self) -> Picture | None:
-        """The camera picture decoded last."""
-        return self._encoder.picture
+    def view(self) -> View | None:
+        """What was decoded last."""
+        return self._encoder.view
 
     def forget(self) -> None:
         """Drop the previous plan and all frames; randomness starts from the seed again."""
@@ -146,7 +149,7 @@ class RecedingHorizon:
             Exception: whatever decoding or the model raises.
         """
         if goal is not None and (self._goal is None or self._goal[0] != goal[0]):
-            self._goal = (goal[0], self._encode(goal[1])[None])
+            self._goal = (goal[0], self._encode(goal_view(goal[1], self._cameras))[None])
         context, stamps = self._encoder.context(frames)
         if goal is None or self._goal is None:
             return Outlook(context, stamps, None, None)
@@ -157,9 +160,9 @@ class RecedingHorizon:
 
     def seen(self, outlook: Outlook, now_ns: int, history: CommandHistory) -> Seen:
         """The newest picture of an outlook, and the motion that must be visible in it."""
-        picture, frames = self._encoder.picture, self._model.history
-        assert picture is not None
-        pixels = torch.from_numpy(self._preprocess(picture))
+        view, frames = self._encoder.view, self._model.history
+        assert view is not None
+        pixels = self._encode.pixels(view)
         latent = outlook.context[:, -1]
 
         def expected_change() -> float:
@@ -171,9 +174,9 @@ class RecedingHorizon:
             )
             with torch.no_grad():
                 following = self._model.predict(outlook.context, actions)
-            return float((following - latent).square().mean())
+            return float(visual(self._model, following - latent).square().mean())
 
-        return Seen(outlook.stamps_ns[-1], picture, pixels, latent[0], expected_change)
+        return Seen(outlook.stamps_ns[-1], view.pictures, pixels, latent[0], expected_change)
 
     def prediction_error(
         self, outlook: Outlook, now_ns: int, history: CommandHistory
@@ -184,7 +187,8 @@ class RecedingHorizon:
 
         def roll(former: Sight, steps: int) -> Tensor:
             assert isinstance(former, Outlook)
-            return self._roll_forward(former, steps, now_ns, history, ())[0][:, -1]
+            ahead = self._roll_forward(former, steps, now_ns, history, ())[0][:, -1]
+            return visual(self._model, ahead)
 
         try:
             return self._predictions.update(outlook, roll)
@@ -278,13 +282,6 @@ class RecedingHorizon:
             stop_action=self._stop_action(),
             horizon=horizon,
         )
-
-    def _encode(self, picture: Picture, stamp_ns: int = 0) -> Tensor:
-        with self._timer('preprocess', stamp_ns):
-            pixels = torch.from_numpy(self._preprocess(picture))[None, None]
-        with self._timer('encode', stamp_ns):
-            images = pixels.to(self._model.device, self._model.dtype)
-            return self._model.encode(Observation(images))[0, 0]
 
     def _stop_action(self) -> Tensor:
         """Normalised; a position command 'stops' at the middle of its range as padding only."""

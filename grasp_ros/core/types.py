@@ -16,8 +16,9 @@ class Observation:
     """What a world model's encoder sees.
 
     Attributes:
-        images: (B, K, 3, h, w) float RGB in [0, 1].
-        proprioception: (B, K, Q) float, or None.
+        images: (B, K, 3, h, w) float RGB in [0, 1]; of C > 1 cameras (B, K, C, 3, h, w), in the
+            order of the manifest.
+        proprioception: normalised (B, K, Q), or None: goals have none.
     """
 
     images: Tensor
@@ -130,6 +131,32 @@ class ActionSpace:
         """Normalised actions (..., A) to physical commands (..., frame_skip, R)."""
         shaped = actions.reshape(*actions.shape[:-1], self.frame_skip, self.size)
         return shaped * self.std + self.mean
+
+
+@dataclass(frozen=True, eq=False)
+class ProprioceptionSpace:
+    """What a robot feels of itself, in physical units, and how a model's inputs map to it.
+
+    Attributes:
+        names: (Q,) of the components.
+        units: (Q,) SI units (REP-103).
+        mean: (Q,) of the training data.
+        std: (Q,) of the training data, positive.
+    """
+
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    @property
+    def size(self) -> int:
+        """Components Q."""
+        return len(self.names)
+
+    def normalise(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Physical values (..., Q) to a model's inputs (..., Q)."""
+        return (values - self.mean) / self.std
 
 
 class State(IntEnum):

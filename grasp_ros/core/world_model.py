@@ -38,7 +38,10 @@ class WorldModel(Protocol):
     def dtype(self) -> torch.dtype: ...  # noqa: D102
 
     def encode(self, observation: Observation) -> Tensor:
-        """Images (B, K, 3, h, w) in [0, 1] to latents (B, K, *Z), without gradients."""
+        """Observations of K frames to latents (B, K, *Z), without gradients.
+
+        Goals have no proprioception; a model that takes it must do without it there.
+        """
         ...
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
@@ -47,6 +50,25 @@ class WorldModel(Protocol):
         Stateless and differentiable; actions[:, k] is taken while leaving frame k.
         """
         ...
+
+
+@runtime_checkable
+class HasProprioception(Protocol):
+    """A world model whose latents end with what no picture shows.
+
+    Attributes:
+        visual_width: elements of the latents' last axis that pictures tell; the others, which
+            come from proprioception, are not compared with a goal's.
+    """
+
+    @property
+    def visual_width(self) -> int: ...  # noqa: D102 - see the class
+
+
+def visual(model: WorldModel, latents: Tensor) -> Tensor:
+    """The part of latents (..., *Z) that pictures tell: all of it in most models."""
+    width = getattr(model, 'visual_width', None)
+    return latents if width is None or width == latents.shape[-1] else latents[..., :width]
 
 
 @runtime_checkable
@@ -104,8 +126,18 @@ class HasDecoder(Protocol):
     """A world model that can show people what it imagines."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, *Z) to pictures (N, 3, h, w) float in [0, 1]."""
+        """Latents (N, *Z) to pictures (N, 3, h, w) float in [0, 1].
+
+        Those of several cameras stand `side_by_side`.
+        """
         ...
+
+
+def side_by_side(images: Tensor) -> Tensor:
+    """Pictures (N, 3, h, w) as they are, those of C cameras (N, C, 3, h, w) as (N, 3, h, C w)."""
+    if images.dim() == 4:
+        return images
+    return images.permute(0, 2, 3, 1, 4).flatten(3)
 
 
 def windows(

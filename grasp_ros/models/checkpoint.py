@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION, Inputs
+from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.models.calibration import Calibration, Strict
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.models.families import FAMILIES, Family, LearnedModel, family_of
@@ -62,6 +64,29 @@ class ActionManifest(Strict):
         return self
 
 
+class ProprioceptionManifest(Strict):
+    """Components of proprioception in physical units, and their statistics in training."""
+
+    names: list[str] = Field(min_length=1)
+    units: list[str]
+    mean: list[float]
+    std: list[float]
+
+    @model_validator(mode='after')
+    def _consistent(self) -> ProprioceptionManifest:
+        for name in ('units', 'mean', 'std'):
+            if len(getattr(self, name)) != len(self.names):
+                raise ValueError(
+                    f'proprioception.{name} needs {len(self.names)} entries, as '
+                    'proprioception.names'
+                )
+        if len(set(self.names)) != len(self.names):
+            raise ValueError('proprioception.names must differ')
+        if not all(value > 0 for value in self.std):
+            raise ValueError('proprioception.std must be positive in every component')
+        return self
+
+
 class Manifest(Strict):
     """Everything about a model that its weights do not say."""
 
@@ -70,12 +95,36 @@ class Manifest(Strict):
     architecture: dict[str, int]
     weights_sha256: str = Field(pattern='^[0-9a-f]{64}$')
     image: ImagePipeline
+    cameras: list[str] = Field(default=[CAMERA], min_length=1)
+    proprioception: ProprioceptionManifest | None = None
     history: int = Field(gt=0)
     model_dt: float = Field(gt=0, description='seconds of one model step')
     frame_skip: int = Field(gt=0, description='commands in one model step')
     action: ActionManifest
     calibration: Calibration
     training: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator('cameras')
+    @classmethod
+    def _named_like_topics(cls, cameras: list[str]) -> list[str]:
+        for name in cameras:
+            if not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', name) or name == PROPRIOCEPTION:
+                raise ValueError(
+                    f'camera {name!r}: a name has letters, digits and underscores, as in a topic, '
+                    f'and is not {PROPRIOCEPTION!r}'
+                )
+        if len(set(cameras)) != len(cameras):
+            raise ValueError('cameras must have different names')
+        return cameras
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model wants to see, in the core's terms."""
+        felt = self.proprioception
+        space = None if felt is None else ProprioceptionSpace(
+            tuple(felt.names), tuple(felt.units), np.array(felt.mean), np.array(felt.std)
+        )
+        return Inputs(tuple(self.cameras), space)
 
     @property
     def control_rate(self) -> float:
@@ -221,6 +270,11 @@ def _build(manifest: Manifest, path: Path) -> LearnedModel:
         'action.names x frame_skip': (
             len(manifest.action.names) * manifest.frame_skip,
             config.action_dim,
+        ),
+        'cameras': (len(manifest.cameras), config.cameras),
+        'proprioception.names': (
+            len(manifest.proprioception.names) if manifest.proprioception else 0,
+            config.proprioception,
         ),
     }
     for name, (stated, built) in expected.items():

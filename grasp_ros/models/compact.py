@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.core.types import Observation
-from grasp_ros.core.world_model import Pullback
+from grasp_ros.core.world_model import Pullback, side_by_side
 from grasp_ros.models import mlp
 from grasp_ros.models.keypoints import KeypointEncoder
 
@@ -20,7 +20,7 @@ class CompactConfig:
 
     Attributes:
         image_size: side of the square input picture, px; a multiple of 16.
-        latent_dim: D.
+        latent_dim: elements of a latent that pictures tell.
         action_dim: A.
         hidden: width of the predictor.
         channels: of the encoder's first layers; the last have twice as many.
@@ -30,6 +30,9 @@ class CompactConfig:
         encoder_hidden: width of the encoder's last hidden layer.
         manifold_hidden: width of what knows the latents' manifold; 0 for a model without.
         keypoints: of the encoder; 0 for none.
+        cameras: C; all of them share the encoder.
+        proprioception: its components Q, which are the last ones of a latent; 0 for a model
+            without.
     """
 
     image_size: int = 64
@@ -43,10 +46,31 @@ class CompactConfig:
     encoder_hidden: int = 128
     manifold_hidden: int = 0
     keypoints: int = 0
+    cameras: int = 1
+    proprioception: int = 0
+
+
+class CameraFusion(nn.Module):
+    """One latent of the pictures of several cameras: each is encoded alike, then all together."""
+
+    def __init__(self, encoder: nn.Module, cameras: int, latent_dim: int) -> None:
+        """Wrap an encoder of pictures (N, 3, h, w) to latents (N, D)."""
+        super().__init__()
+        self.encoder = encoder
+        self.fuse = nn.Sequential(nn.SiLU(), nn.Linear(cameras * latent_dim, latent_dim))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Centred images (N, C, 3, h, w) to latents (N, D)."""
+        pictures = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.fuse(self.encoder(pictures).unflatten(0, images.shape[:2]).flatten(1))
 
 
 class CompactModel(nn.Module):
     """Convolutional encoder, residual MLP predictor, heads, and a decoder for people to look at.
+
+    A latent is what the pictures tell, and behind it the normalised proprioception, where there
+    is any. In goals, which have none, that part is zero and never looked at: the latent distance
+    leaves it out, and the time-to-reach head is told which of its ends is a goal.
 
     The time-to-reach head is a quasimetric, d(x, y) = mean_k max_j relu(phi(x) - phi(y)): never
     negative, zero from a state to itself, obeying the triangle inequality (Wang et al., ICML
@@ -63,7 +87,8 @@ class CompactModel(nn.Module):
         """Build with random weights drawn from torch's global generator."""
         super().__init__()
         self.config = config
-        self.latent_shape = (config.latent_dim,)
+        width = config.latent_dim + config.proprioception
+        self.latent_shape = (width,)
         self.action_dim = config.action_dim
         wide, side = 2 * config.channels, config.image_size // 16
         self.encoder: nn.Module = nn.Sequential(
@@ -82,26 +107,28 @@ class CompactModel(nn.Module):
         )
         # channels_last: twice as fast on a CPU.
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        picture = (3, config.image_size, config.image_size)
+        picture: tuple[int, ...] = (3, config.image_size, config.image_size)
+        if config.cameras > 1:
+            picture = (config.cameras, *picture)
         self.register_buffer('mean_image', torch.full(picture, 0.5))
         self.register_buffer('image_scale', torch.tensor(0.5))
         self.predictor = nn.Sequential(
-            nn.Linear(config.latent_dim + config.action_dim, config.hidden),
+            nn.Linear(width + config.action_dim, config.hidden),
             nn.SiLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Linear(config.hidden, config.latent_dim),
+            nn.Linear(config.hidden, width),
         )
         embedding = config.reach_groups * config.reach_group_size
         self.reach_embedding = nn.Sequential(
-            nn.Linear(config.latent_dim, config.reach_hidden),
+            nn.Linear(width + (config.proprioception > 0), config.reach_hidden),
             nn.SiLU(),
             nn.Linear(config.reach_hidden, config.reach_hidden),
             nn.SiLU(),
             nn.Linear(config.reach_hidden, embedding),
         )
         self.decoder = nn.Sequential(
-            nn.Linear(config.latent_dim, 256),
+            nn.Linear(width, 256),
             nn.SiLU(),
             nn.Linear(256, wide * side * side),
             nn.SiLU(),
@@ -112,23 +139,25 @@ class CompactModel(nn.Module):
             nn.SiLU(),
             nn.ConvTranspose2d(config.channels, 16, 4, stride=2, padding=1),
             nn.SiLU(),
-            nn.ConvTranspose2d(16, 3, 4, stride=2, padding=1),
+            nn.ConvTranspose2d(16, 3 * config.cameras, 4, stride=2, padding=1),
         )
         if config.manifold_hidden:
             self._add_denoiser(config)
         if config.keypoints:
             self.encoder = KeypointEncoder(self.encoder, config.keypoints, config.image_size // 4)
             self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.cameras > 1:
+            self.encoder = CameraFusion(self.encoder, config.cameras, config.latent_dim)
 
     def _add_denoiser(self, config: CompactConfig) -> None:
         # Whatever else is drawn does not depend on whether there is a denoiser.
         with torch.random.fork_rng(devices=[]):
             self.denoiser = nn.Sequential(
-                nn.Linear(config.latent_dim, config.manifold_hidden),
+                nn.Linear(self.latent_shape[0], config.manifold_hidden),
                 nn.SiLU(),
                 nn.Linear(config.manifold_hidden, config.manifold_hidden),
                 nn.SiLU(),
-                nn.Linear(config.manifold_hidden, config.latent_dim),
+                nn.Linear(config.manifold_hidden, self.latent_shape[0]),
             )
         self.register_buffer('manifold_bound', torch.ones(()))
 
@@ -142,20 +171,40 @@ class CompactModel(nn.Module):
         """Of the weights, and so of latents and actions."""
         return next(self.parameters()).dtype
 
+    @property
+    def visual_width(self) -> int:
+        """See HasProprioception."""
+        return self.config.latent_dim
+
     @torch.no_grad()
     def encode(self, observation: Observation) -> Tensor:
-        """Images (B, K, 3, h, w) in [0, 1] to latents (B, K, D), without gradients."""
+        """Observations of K frames to latents (B, K, D), without gradients."""
         images = observation.images.to(self.device, self.dtype)
-        return self.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        felt = observation.proprioception
+        if felt is not None:
+            felt = felt.to(self.device, self.dtype).flatten(0, 1)
+        return self.embed(images.flatten(0, 1), felt).unflatten(0, images.shape[:2])
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Images (N, 3, h, w) in [0, 1] to latents (N, D), with gradients."""
+    def embed(self, images: Tensor, proprioception: Tensor | None = None) -> Tensor:
+        """Pictures to latents (N, D), with gradients.
+
+        Args:
+            images: (N, 3, h, w) in [0, 1]; of several cameras (N, C, 3, h, w).
+            proprioception: normalised (N, Q); None where there is none, as in goals.
+        """
         centred = (images - self.mean_image) / self.image_scale
-        return self.encoder(centred.contiguous(memory_format=torch.channels_last))
+        if self.config.cameras == 1:
+            centred = centred.contiguous(memory_format=torch.channels_last)
+        latents = self.encoder(centred)
+        if not self.config.proprioception:
+            return latents
+        if proprioception is None:
+            proprioception = latents.new_zeros(len(latents), self.config.proprioception)
+        return torch.cat([latents, proprioception.to(latents)], dim=-1)
 
     @torch.no_grad()
     def fit_images(self, images: Tensor) -> None:
-        """Centre and scale inputs by the training images (N, 3, h, w) in [0, 1].
+        """Centre and scale inputs by the training images (N, 3, h, w) or (N, C, 3, h, w) in [0, 1].
 
         A static background would otherwise hide the few pixels that move: without this the
         encoder stays collapsed for the first hundreds of iterations.
@@ -181,16 +230,20 @@ class CompactModel(nn.Module):
 
         def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
             of_latents, of_actions = pull(gradient).split(
-                [self.config.latent_dim, self.config.action_dim], dim=-1
+                [self.latent_shape[0], self.config.action_dim], dim=-1
             )
             return (of_latents + gradient)[:, None], of_actions[:, None]
 
         return latest + outputs, pullback
 
     def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast."""
+        """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast.
+
+        Of a goal only what pictures tell is looked at: to be there, whatever is felt.
+        """
         if mlp.records_gradients():
-            gap = self.reach_embedding(latents) - self.reach_embedding(goal)
+            here, there = self._as_start(latents), self._as_goal(goal)
+            gap = self.reach_embedding(here) - self.reach_embedding(there)
         else:
             # In one pass: rows are cheap, passes are not.
             ends, rows = self._both_ends(latents, goal)
@@ -210,13 +263,30 @@ class CompactModel(nn.Module):
         gradient = torch.zeros_like(embedded)
         gradient[:rows].view(rows, groups, size).scatter_(-1, index, share)
         distances = most.relu().mean(dim=(-1, -2)).view(latents.shape[:-1])
-        return distances, pull(gradient)[:rows].view(latents.shape)
+        of_latents = pull(gradient)[:rows]
+        if self.config.proprioception:
+            of_latents = of_latents[:, :-1]
+        return distances, of_latents.reshape(latents.shape)
+
+    def _as_start(self, latents: Tensor) -> Tensor:
+        """Latents (..., D) as the head's input; with proprioception, (..., D + 1): no goal."""
+        if not self.config.proprioception:
+            return latents
+        return functional.pad(latents, (0, 1))
+
+    def _as_goal(self, goal: Tensor) -> Tensor:
+        """Goals (..., D) as the head's input; with proprioception, (..., D + 1): nothing felt."""
+        felt = self.config.proprioception
+        if not felt:
+            return goal
+        seen = functional.pad(goal[..., : self.config.latent_dim], (0, felt))
+        return functional.pad(seen, (0, 1), value=1.0)
 
     def _both_ends(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, int]:
-        """Latents (..., D) and goals (..., D) as rows (R + G, D), and R."""
-        size = self.config.latent_dim
+        """Latents (..., D) and goals (..., D) as rows (R + G, D or D + 1), and R."""
+        size = self.latent_shape[0]
         first, second = latents.reshape(-1, size), goal.reshape(-1, size)
-        return torch.cat([first, second]), len(first)
+        return torch.cat([self._as_start(first), self._as_goal(second)]), len(first)
 
     @staticmethod
     def _gap(embedded: Tensor, rows: int, latents: Tensor, goal: Tensor) -> Tensor:
@@ -235,6 +305,12 @@ class CompactModel(nn.Module):
         return (change.square().mean(dim=-1) + 1e-12).sqrt() / self.manifold_bound
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, D) to pictures (N, 3, h, w) in [0, 1], for people to look at."""
+        """Latents (N, D) to pictures (N, 3, h, w) in [0, 1], for people to look at.
+
+        Those of several cameras stand side by side (N, 3, h, C w).
+        """
         background = torch.logit(self.mean_image, eps=0.01)
-        return torch.sigmoid(background + self.decoder(latents))
+        painted = self.decoder(latents)
+        if self.config.cameras > 1:
+            painted = painted.unflatten(1, (self.config.cameras, 3))
+        return side_by_side(torch.sigmoid(background + painted))

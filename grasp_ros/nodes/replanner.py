@@ -95,7 +95,7 @@ class Replanner:
                 self._values()['command.frame_id'],
             )
             if self.watched:
-                pictures = parts.controller.pictures()
-                if pictures is not None:
-                    strip = film_strip(report, parts.model, parts.manifest, *pictures)
+                views = parts.controller.views()
+                if views is not None:
+                    strip = film_strip(report, parts.model, parts.manifest, *views)
         self.newest = Replanned(report, plans, message, strip)

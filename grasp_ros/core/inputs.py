@@ -1,0 +1,180 @@
+"""Several sensors, one observation: pictures and values that were taken at nearly one time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grasp_ros.core.context import Frame, ImageSource
+from grasp_ros.core.types import ProprioceptionSpace, State
+
+NANOSECONDS = 1_000_000_000
+STAMP_TOLERANCE_NS = NANOSECONDS // 10
+PROPRIOCEPTION = 'proprioception'
+CAMERA = 'camera'
+MOST_PICTURES, MOST_VALUES = 10, 1000
+"""What of each sensor waits for the others, so that a dead one costs no memory."""
+
+Data = ImageSource | NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a model wants to see.
+
+    Attributes:
+        cameras: their names, in the order of the model's input.
+        proprioception: its components; None for a model without.
+    """
+
+    cameras: tuple[str, ...] = (CAMERA,)
+    proprioception: ProprioceptionSpace | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all sensors, the camera first that says when an observation was made."""
+        return (*self.cameras, *([PROPRIOCEPTION] if self.proprioception else []))
+
+
+def image_topic(inputs: Inputs, camera: str) -> str:
+    """Topic of a camera: `image` where there is one, `image/<name>` where there are several."""
+    return 'image' if len(inputs.cameras) == 1 else f'image/{camera}'
+
+
+class InputError(ValueError):
+    """What a sensor gave cannot be used; the message says why."""
+
+
+class Synchroniser:
+    """Puts the newest picture of the first camera together with what is nearest to it in time.
+
+    A set is an observation where all its stamps lie within the tolerance; each picture of the
+    first camera is in one set at most.
+
+    Attributes:
+        tolerance_s: largest difference of two stamps in a set, seconds.
+        complete: sets so far.
+    """
+
+    def __init__(self, inputs: Inputs, tolerance_s: float) -> None:
+        """Begin with nothing received.
+
+        Args:
+            inputs: what makes a set.
+            tolerance_s: largest difference of two stamps in a set, seconds.
+        """
+        self._inputs = inputs
+        self.tolerance_s = tolerance_s
+        self.complete = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all that waits."""
+        self._waiting: dict[str, deque[tuple[int, Data]]] = {
+            name: deque(maxlen=MOST_PICTURES if name in self._inputs.cameras else MOST_VALUES)
+            for name in self._inputs.names
+        }
+        self._newest_ns: dict[str, int] = {}
+
+    def add(
+        self, name: str, data: Data, stamp_ns: int, now_ns: int | None = None
+    ) -> Frame | None:
+        """Take what one sensor gave.
+
+        Args:
+            name: of the sensor, one of the inputs'.
+            data: (h, w, 3) uint8 RGB or a function that decodes it; (Q,) values in physical units.
+            stamp_ns: when it was acquired.
+            now_ns: present time of the same clock; None trusts the stamp.
+
+        Returns:
+            The observation that is complete now, stamped as its first camera, or None.
+
+        Raises:
+            InputError: if the stamp is ahead of now, or values are of another number or not finite.
+        """
+        if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
+            what = 'image' if name in self._inputs.cameras else name
+            ahead = (stamp_ns - now_ns) / NANOSECONDS
+            raise InputError(f'{what} stamp is {ahead:.3f} s ahead of now; check the clocks')
+        if name == PROPRIOCEPTION:
+            self._check(data)
+        first = self._inputs.cameras[0]
+        if len(self._waiting) == 1:
+            return self._frame({first: data}, stamp_ns)
+        queue = self._waiting[name]
+        if queue and stamp_ns < queue[-1][0]:
+            queue.clear()  # time jumped back: nothing before belongs to what comes now
+        queue.append((stamp_ns, data))
+        self._newest_ns[name] = stamp_ns
+        pictures = self._waiting[first]
+        for position in reversed(range(len(pictures))):
+            reference_ns = pictures[position][0]
+            chosen = self._around(reference_ns)
+            if chosen is not None:
+                for _ in range(position + 1):
+                    pictures.popleft()
+                return self._frame(chosen, reference_ns)
+        return None
+
+    def explained(self, state: State, reason: str) -> tuple[State, str]:
+        """A fault, and which sensor is missing where observations are."""
+        unseen = state in (State.WAITING_IMAGE, State.STALE_IMAGE)
+        missing = self.missing() if unseen else ''
+        return state, f'{reason}: {missing}' if missing else reason
+
+    def missing(self) -> str:
+        """Which sensors keep observations from being complete, for people; empty if none does."""
+        if len(self._waiting) == 1:
+            return ''
+        silent = [name for name in self._inputs.names if name not in self._newest_ns]
+        if silent:
+            return f'nothing received of {", ".join(silent)}'
+        newest_ns = max(self._newest_ns.values())
+        behind = {
+            name: (newest_ns - stamp_ns) / NANOSECONDS
+            for name, stamp_ns in self._newest_ns.items()
+        }
+        late = [
+            f'{name} is {lag:.2f} s behind'
+            for name, lag in behind.items()
+            if lag > self.tolerance_s
+        ]
+        return f'{", ".join(late)}; sync_tolerance is {self.tolerance_s:.3f} s' if late else ''
+
+    def _around(self, reference_ns: int) -> dict[str, Data] | None:
+        """Of each sensor what is nearest to a time; None where it is too far apart."""
+        stamps, chosen = [], {}
+        for name, queue in self._waiting.items():
+            if not queue:
+                return None
+            stamp_ns, data = min(queue, key=lambda item: abs(item[0] - reference_ns))
+            stamps.append(stamp_ns)
+            chosen[name] = data
+        apart_ns = max(stamps) - min(stamps)
+        return chosen if apart_ns <= self.tolerance_s * NANOSECONDS else None
+
+    def _frame(self, chosen: dict[str, Data], stamp_ns: int) -> Frame:
+        pictures = tuple(chosen[name] for name in self._inputs.cameras)
+        values = chosen.get(PROPRIOCEPTION)
+        assert values is None or isinstance(values, np.ndarray)
+        self.complete += 1
+        source = pictures[0] if len(pictures) == 1 else pictures
+        return Frame(source, stamp_ns, values)  # type: ignore[arg-type]
+
+    def _check(self, values: Data) -> None:
+        space = self._inputs.proprioception
+        assert space is not None
+        assert isinstance(values, np.ndarray)
+        if values.shape != (space.size,):
+            raise InputError(
+                f'{values.size} values of proprioception; the model wants {space.size}: '
+                f'{", ".join(space.names)}'
+            )
+        bad = [name for name, value in zip(space.names, values, strict=True)
+               if not np.isfinite(value)]
+        if bad:
+            raise InputError(f'proprioception is not finite: {", ".join(bad)}')
