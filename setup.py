@@ -135,6 +135,7 @@ setup(
         'ros': [
             'ros-kilted-diagnostic-msgs==5.5.1',
             'ros-kilted-geometry-msgs==5.5.1',
+            'ros-kilted-nav-msgs==5.5.1',
             'ros-kilted-rclpy==9.1.2',
             'ros-kilted-rmw-fastrtps-cpp==9.3.3',
             'ros-kilted-sensor-msgs==5.5.1',

@@ -230,13 +230,15 @@ class Script:
 
     def __init__(self, refuse=None):
         self.calls = []
+        self.observations = 0
         self._refuse = refuse
 
     def reset(self):
         self.calls.clear()
 
-    def observe(self, image, stamp_ns, *, now_ns, arrival_ns):
+    def sense(self, name, data, stamp_ns, *, now_ns, arrival_ns):
         self.calls.append(('observe', now_ns, stamp_ns))
+        self.observations += not self._refuse
         return self._refuse
 
     def set_goal(self, picture):

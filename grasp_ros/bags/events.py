@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
+from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION
 from grasp_ros.images import ImageError, lazy_decoder, read_picture
+from grasp_ros.proprioception import ProprioceptionError, ProprioceptionLayout
 
 Clock = Literal['log', 'stamp']
 LONGEST_GAP_NS = 3600 * 10**9
@@ -27,11 +29,28 @@ class ImageSeen:
         time_ns: when.
         stamp_ns: acquisition time; 0 where the camera gave none.
         decode: gives (h, w, 3) uint8 RGB, or raises ImageError.
+        camera: its name.
     """
 
     time_ns: int
     stamp_ns: int
     decode: Callable[[], NDArray[np.uint8]]
+    camera: str = CAMERA
+
+
+@dataclass(frozen=True, eq=False)
+class Felt:
+    """Proprioception arrived.
+
+    Attributes:
+        time_ns: when.
+        stamp_ns: acquisition time; 0 where there is none.
+        values: (Q,) in physical units.
+    """
+
+    time_ns: int
+    stamp_ns: int
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +63,14 @@ class GoalGiven:
 
 @dataclass(frozen=True)
 class Refused:
-    """A picture arrived that cannot be used; `image` or `goal`, and why."""
+    """Something arrived that cannot be used; what, and why."""
 
     time_ns: int
-    what: Literal['image', 'goal']
+    what: Literal['image', 'goal', 'proprioception']
     reason: str
 
 
-Event = ImageSeen | GoalGiven | Refused
+Event = ImageSeen | Felt | GoalGiven | Refused
 
 
 def is_image(event: Event) -> bool:
@@ -61,19 +80,23 @@ def is_image(event: Event) -> bool:
 
 @dataclass(frozen=True)
 class Source:
-    """Where in a bag camera and goal are.
+    """Where in a bag cameras, proprioception and goal are.
 
     Attributes:
-        image_topic: of the camera.
+        image_topics: of each camera, by its name.
         goal_topic: of the goals; not read where there is a `goal_file`.
         goal_file: a picture that is the goal from the beginning, or None.
         clock: whether time is when messages were recorded, or their stamps.
+        layout: reads proprioception; None for a model without.
+        proprioception_topic: of it.
     """
 
-    image_topic: str = 'image'
+    image_topics: Mapping[str, str] = field(default_factory=lambda: {CAMERA: 'image'})
     goal_topic: str = 'goal_image'
     goal_file: Path | None = None
     clock: Clock = 'log'
+    layout: ProprioceptionLayout | None = None
+    proprioception_topic: str = PROPRIOCEPTION
 
 
 def check(bag: BagReader, source: Source) -> int:
@@ -83,10 +106,10 @@ def check(bag: BagReader, source: Source) -> int:
         BagError: if a topic is missing or of a wrong type.
         ImageError: if the goal's file cannot be used.
     """
-    image_topic, _ = _topics(bag, source)
+    cameras = _topics(bag, source).cameras
     if source.goal_file is not None:
         read_picture(source.goal_file)
-    return bag.topics[image_topic][1]
+    return sum(bag.topics[topic][1] for topic in cameras)
 
 
 def events(bag: BagReader, source: Source) -> Iterator[Event]:
@@ -96,13 +119,13 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
         BagError: as `check`, or if the bag is corrupt or its time jumps.
         ImageError: as `check`.
     """
-    image_topic, topics = _topics(bag, source)
+    topics = _topics(bag, source)
     goal = read_picture(source.goal_file) if source.goal_file is not None else None
     before: int | None = None
-    for item in bag.messages(topics):
+    for item in bag.messages(topics.all):
         time_ns = item.time_ns
         if source.clock == 'stamp':
-            time_ns = stamp_ns(item.message) or before or time_ns
+            time_ns = _stamp_ns(item) or before or time_ns
         if before is not None:
             if abs(time_ns - before) > LONGEST_GAP_NS:
                 raise BagError(
@@ -113,24 +136,62 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
         elif goal is not None:
             yield GoalGiven(time_ns, goal)
         before = time_ns
-        yield _event(item, time_ns, item.topic == image_topic)
+        if item.topic == topics.proprioception and source.layout is not None:
+            yield _felt(item, time_ns, source.layout)
+        else:
+            yield _picture(item, time_ns, topics.cameras.get(item.topic))
 
 
-def _event(item: Recorded, time_ns: int, is_image: bool) -> Event:
+def _picture(item: Recorded, time_ns: int, camera: str | None) -> Event:
+    """What a picture is; without a camera it is a goal."""
     try:
         decode = lazy_decoder(item.message, item.type_name == COMPRESSED_IMAGE)
-        if is_image:
-            return ImageSeen(time_ns, stamp_ns(item.message), decode)
+        if camera is not None:
+            return ImageSeen(time_ns, stamp_ns(item.message), decode, camera)
         return GoalGiven(time_ns, decode())
     except ImageError as error:
-        return Refused(time_ns, 'image' if is_image else 'goal', str(error))
+        return Refused(time_ns, 'goal' if camera is None else 'image', str(error))
 
 
-def _topics(bag: BagReader, source: Source) -> tuple[str, list[str]]:
-    """The camera's topic, and all to be read."""
+def _felt(item: Recorded, time_ns: int, layout: ProprioceptionLayout) -> Event:
+    try:
+        return Felt(time_ns, _stamp_ns(item), layout.decode(item.message))
+    except ProprioceptionError as error:
+        return Refused(time_ns, 'proprioception', str(error))
+
+
+def _stamp_ns(item: Recorded) -> int:
+    """Nanoseconds of the header; 0 of a type without."""
+    return stamp_ns(item.message) if hasattr(item.message, 'header') else 0
+
+
+@dataclass(frozen=True)
+class _Topics:
+    """Names as recorded; cameras by topic; empty where nothing is to be read."""
+
+    cameras: dict[str, str]
+    proprioception: str = ''
+    goal: str = ''
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.cameras, *filter(None, (self.proprioception, self.goal))]
+
+
+def _topics(bag: BagReader, source: Source) -> _Topics:
     types = (IMAGE, COMPRESSED_IMAGE)
-    image_topic = bag.require(source.image_topic, types, '--image-topic')
-    if source.goal_file is not None:
-        return image_topic, [image_topic]
-    argument = '--goal-topic; or give a picture with --goal'
-    return image_topic, [image_topic, bag.require(source.goal_topic, types, argument)]
+    cameras = {
+        bag.require(topic, types, '--image-topic'): camera
+        for camera, topic in source.image_topics.items()
+    }
+    felt = goal = ''
+    if source.layout is not None:
+        felt = bag.require(
+            source.proprioception_topic,
+            (source.layout.message_type,),
+            '--proprioception-topic, proprioception.type',
+        )
+    if source.goal_file is None:
+        argument = '--goal-topic; or give a picture with --goal'
+        goal = bag.require(source.goal_topic, types, argument)
+    return _Topics(cameras, felt, goal)

@@ -27,9 +27,11 @@ from grasp_ros.bags.stopwatch import Stopwatch
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.commands import CommandLayout
-from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.core.inputs import image_topic
+from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.parameter import ParameterError
 from grasp_ros.parameter_files import read_values
+from grasp_ros.proprioception import proprioception_layout
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a
@@ -83,7 +85,7 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
     """
     values = {**read_values(options.params_file, options.param), **REPLAYED}
     values['planning_delay'] = _first(options.planning_delay, values['planning_delay'])
-    source = Source(options.image_topic, options.goal_topic, options.goal, options.clock)
+    source = _source(options, values)
     with BagReader(options.bag) as bag:
         images = check(bag, source)
         watch = Stopwatch()
@@ -113,6 +115,25 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
         print('replay: interrupted; the bag holds what was replayed so far', file=sys.stderr)
         return INTERRUPTED
     return 0 if comparison is None or comparison.within else DIFFERENT
+
+
+def _source(options: argparse.Namespace, values: dict[str, Any]) -> Source:
+    """Where in the bag everything is that the model wants."""
+    inputs = read_manifest(find_model(values['model'])).inputs
+    topics = options.image_topic or [image_topic(inputs, camera) for camera in inputs.cameras]
+    if len(topics) != len(inputs.cameras):
+        raise ParameterError(
+            f'--image-topic names {len(topics)} topics, but the model has {len(inputs.cameras)} '
+            f'cameras: {", ".join(inputs.cameras)}'
+        )
+    return Source(
+        dict(zip(inputs.cameras, topics, strict=True)),
+        options.goal_topic,
+        options.goal,
+        options.clock,
+        proprioception_layout(values, inputs),
+        options.proprioception_topic,
+    )
 
 
 def _run(
@@ -259,7 +280,11 @@ def _parser() -> argparse.ArgumentParser:
     add('--params-file', type=Path, metavar='FILE', help="the planner's parameters")
     add('--param', action='append', default=[], metavar='NAME:=VALUE',
         help='one parameter; may be repeated')
-    add('--image-topic', default='image', metavar='TOPIC', help='(default: %(default)s)')
+    add('--image-topic', nargs='+', metavar='TOPIC',
+        help='one for each camera of the model, in its order (default: image, or image/<camera> '
+        'where there are several)')
+    add('--proprioception-topic', default='proprioception', metavar='TOPIC',
+        help='of models that have it (default: %(default)s)')
     add('--goal-topic', default='goal_image', metavar='TOPIC', help='(default: %(default)s)')
     add('--goal', type=Path, metavar='PICTURE',
         help='a picture that is the goal from the beginning, in place of the goals in the bag')

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from grasp_ros.bags.events import Event, GoalGiven, ImageSeen
+from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen
 from grasp_ros.core.controller import Controller, PlanReport
+from grasp_ros.core.inputs import PROPRIOCEPTION
 from grasp_ros.core.types import Command
 
 
@@ -80,17 +81,26 @@ class VirtualNode:
         if self._next_tick_ns is None:
             self._next_tick_ns = self._free_ns = event.time_ns
         yield from self.until(event.time_ns)
-        if isinstance(event, ImageSeen):
-            stamp = event.stamp_ns or event.time_ns
-            refused = self._controller.observe(
-                event.decode, stamp, now_ns=event.time_ns, arrival_ns=event.time_ns
-            )
-            if refused:
-                yield ImageRefused(event.time_ns, refused)
-            else:
-                self._want(event.time_ns)
+        if isinstance(event, (ImageSeen, Felt)):
+            yield from self._sense(event)
         elif isinstance(event, GoalGiven) and self._controller.set_goal(event.picture):
             self._want(event.time_ns)
+
+    def _sense(self, event: ImageSeen | Felt) -> Iterator[Outcome]:
+        """Hand over what a sensor gave; a complete observation is planned from."""
+        name, data = (
+            (event.camera, event.decode)
+            if isinstance(event, ImageSeen)
+            else (PROPRIOCEPTION, event.values)
+        )
+        now_ns, before = event.time_ns, self._controller.observations
+        refused = self._controller.sense(
+            name, data, event.stamp_ns or now_ns, now_ns=now_ns, arrival_ns=now_ns
+        )
+        if refused:
+            yield ImageRefused(now_ns, refused)
+        elif self._controller.observations > before:
+            self._want(now_ns)
 
     def until(self, time_ns: int) -> Iterator[Outcome]:
         """Let time pass: ticks and replans that are due before `time_ns`."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.core.context import Picture
+from grasp_ros.core.context import Picture, goal_view
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.types import State
 from grasp_ros.nodes.messages import image_decoder
@@ -87,9 +87,15 @@ class GoalIntake:
         pending = self._pending = _Pending(content, tolerance, done, failed)
         self._controller.hold(HOLD, State.PLANNING, 'the new goal picture is being decoded')
         # Of pictures that come faster than they can be decoded most need not be.
-        decoding = self._call(lambda: decode() if self._pending is pending else None)
+        decoding = self._call(lambda: self._usable(decode) if self._pending is pending else None)
         decoding.add_done_callback(lambda decoded: self._post(self._decoded, pending, decoded))
         return True
+
+    def _usable(self, decode: Callable[[], Picture]) -> Picture:
+        """The picture, if it can be that of all cameras side by side; raises ValueError if not."""
+        picture = decode()
+        goal_view(picture, len(self._controller.inputs.cameras))
+        return picture
 
     def clear(self) -> None:
         """Stop, and wait for the next goal."""

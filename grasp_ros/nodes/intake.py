@@ -6,25 +6,33 @@ The node's callbacks and the fuzz share this, so that what is fuzzed is what run
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.core.controller import Controller
+from grasp_ros.core.inputs import PROPRIOCEPTION
 from grasp_ros.images import ImageError
 from grasp_ros.nodes.messages import image_decoder, stamp_ns
+from grasp_ros.proprioception import ProprioceptionError, ProprioceptionLayout
 
 
 def take_image(
-    controller: Controller, message: Image | CompressedImage, now_ns: int, arrival_ns: int
+    controller: Controller,
+    now_ns: int,
+    arrival_ns: int,
+    message: Image | CompressedImage,
+    camera: str | None = None,
 ) -> str | None:
     """Hand a camera picture to the controller, undecoded; a zero stamp counts as now.
 
     Args:
         controller: gets it.
-        message: the picture.
         now_ns: present time of the stamps' clock.
         arrival_ns: present time of a steady clock.
+        message: the picture.
+        camera: its name; None for the only one.
 
     Returns:
         None, or why it was refused.
@@ -34,7 +42,38 @@ def take_image(
     except ImageError as error:
         return str(error)
     acquired_ns = stamp_ns(message.header.stamp) or now_ns
-    return controller.observe(source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns)
+    name = camera or controller.inputs.cameras[0]
+    return controller.sense(name, source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns)
+
+
+def take_proprioception(
+    controller: Controller,
+    now_ns: int,
+    arrival_ns: int,
+    message: Any,
+    layout: ProprioceptionLayout,
+) -> str | None:
+    """Hand proprioception to the controller; without a stamp it counts as acquired now.
+
+    Args:
+        controller: gets it.
+        now_ns: present time of the stamps' clock.
+        arrival_ns: present time of a steady clock.
+        message: of the layout's type.
+        layout: reads the message.
+
+    Returns:
+        None, or why it was refused.
+    """
+    try:
+        values = layout.decode(message)
+    except ProprioceptionError as error:
+        return str(error)
+    header = getattr(message, 'header', None)
+    acquired_ns = (stamp_ns(header.stamp) if header is not None else 0) or now_ns
+    return controller.sense(
+        PROPRIOCEPTION, values, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns
+    )
 
 
 def check_action_goal(goal: ReachGoal.Goal) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -109,7 +110,17 @@ def compressed_message(
     )
 
 
-def make_message(name: str, **fields: Any) -> Any:
+def message_class(type_name: str) -> type[Any] | None:
+    """The class of a type as 'sensor_msgs/msg/Image', or None where it is not installed."""
+    package, _, name = type_name.split('/')
+    try:
+        found: type[Any] | None = getattr(importlib.import_module(f'{package}.msg'), name, None)
+    except ImportError:
+        return None
+    return found
+
+
+def make_message(name: str, /, **fields: Any) -> Any:
     """A message of one of `MESSAGE_TYPES`."""
     return MESSAGE_TYPES[name](**fields)
 

@@ -21,6 +21,7 @@ from std_srvs.srv import SetBool
 
 from grasp_ros.assembly import Assembly, assemble, reconfigure
 from grasp_ros.core.context import Picture
+from grasp_ros.core.controller import Controller
 from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command
 from grasp_ros.images import ImageError
@@ -28,7 +29,7 @@ from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.goal_intake import GoalIntake
-from grasp_ros.nodes.intake import take_image
+from grasp_ros.nodes.intake import take_image, take_proprioception
 from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.memory import allocate_from_one_heap, freeze, unfreeze
 from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
@@ -44,6 +45,7 @@ from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
 from grasp_ros.parameter import ParameterError
 from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.proprioception import proprioception_layout
 
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS
@@ -106,12 +108,16 @@ class PlannerNode(LifecycleNode):
                 joint_names=tuple(values['command.joint_names']),
                 frame_id=values['command.frame_id'],
             )
+            inputs = parts.controller.inputs
+            self._layout = proprioception_layout(values, inputs)
             self._values, self._parts, self._encoder = values, parts, encoder
             self._topics = make_topics(
                 self,
                 values,
                 encoder.message_type,
+                inputs,
                 self._on_image,
+                self._on_proprioception,
                 self._on_goal,
                 self._on_enable,
             )
@@ -279,23 +285,39 @@ class PlannerNode(LifecycleNode):
 
     # Callbacks of the executor thread.
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
+    def _on_image(self, message: Image | CompressedImage, camera: str) -> None:
         with self._phases('receive', stamp_ns(message.header.stamp)):
-            self._take_image(message)
-
-    def _take_image(self, message: Image | CompressedImage) -> None:
-        if not self._active or self._parts is None:
+            taken = self._sense(
+                'image', lambda to, now, steady: take_image(to, now, steady, message, camera)
+            )
+        if not taken:
             return
-        now_ns = self.get_clock().now().nanoseconds
-        refused = take_image(self._parts.controller, message, now_ns, time.monotonic_ns())
-        if refused:
-            self._supervisor.images_refused += 1
-            self._warn('image', f'image refused: {refused}')
-            return
-        self._supervisor.picture(picture_kind(message))
+        self._supervisor.picture(camera, picture_kind(message))
         if stamp_ns(message.header.stamp) == 0:
             self._warn('zero stamp', 'images carry no stamp; they count as acquired now', once=True)
-        self._thread.trigger(self._replan)
+
+    def _on_proprioception(self, message: Any) -> None:
+        layout = self._layout
+        if layout is not None:
+            self._sense(
+                'proprioception',
+                lambda to, now, steady: take_proprioception(to, now, steady, message, layout),
+            )
+
+    def _sense(self, what: str, take: Callable[[Controller, int, int], str | None]) -> bool:
+        """Hand the controller something, plan where an observation is complete; False: refused."""
+        if not self._active or self._parts is None:
+            return False
+        controller = self._parts.controller
+        before = controller.observations
+        refused = take(controller, self.get_clock().now().nanoseconds, time.monotonic_ns())
+        if refused:
+            self._supervisor.images_refused += 1
+            self._warn(what, f'{what} refused: {refused}')
+            return False
+        if controller.observations > before:
+            self._thread.trigger(self._replan)
+        return True
 
     def _on_goal(self, message: Image | CompressedImage) -> None:
         if not self._active or self._parts is None:

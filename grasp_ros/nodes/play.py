@@ -1,4 +1,4 @@
-"""The command `play`: camera and goals of a bag into the live graph, with `/clock`."""
+"""The command `play`: cameras and goals of a bag into the live graph, with `/clock`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.nodes.messages import time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
+from grasp_ros.nodes.messages import message_class, time_message
+from grasp_ros.nodes.qos import goal_image_qos, image_qos, proprioception_qos
 from grasp_ros.nodes.spin import spin
 
 DESCRIPTION = """\
-Publish camera and goals of a bag as they were recorded, and the time of the recording on /clock,
+Publish what sensors saw, and goals, as they were recorded, and the time of the recording on /clock,
 for nodes with use_sim_time. Ends with the bag."""
 
 CLOCK_S = 0.01
@@ -46,11 +46,13 @@ class PlayNode(Node):
         """
         super().__init__('play')
         types = tuple(CLASSES)
-        image = bag.require(options.image_topic, types, '--image-topic')
-        topics = [image]
-        self._outputs = {
-            image: self.create_publisher(CLASSES[bag.topics[image][0]], 'image', image_qos())
-        }
+        if options.topics:
+            self._outputs = dict(self._as_recorded(bag, topic) for topic in options.topics)
+        else:
+            image = bag.require(options.image_topic, types, '--image-topic')
+            camera = self.create_publisher(CLASSES[bag.topics[image][0]], 'image', image_qos())
+            self._outputs = {image: camera}
+        topics = list(self._outputs)
         if bag.has(options.goal_topic):
             goal = bag.require(options.goal_topic, types, '--goal-topic')
             topics.append(goal)
@@ -73,6 +75,20 @@ class PlayNode(Node):
         self._asked: Any = None
         self._asked_s = 0.0
         self.create_timer(CLOCK_S, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def _as_recorded(self, bag: BagReader, topic: str) -> tuple[str, Any]:
+        """Name in the bag, and a publisher under the same name.
+
+        Raises:
+            BagError: if nothing is recorded there, or its type is not installed.
+        """
+        name = bag.require(topic, {kind for kind, _ in bag.topics.values()}, '--topics')
+        kind = bag.topics[name][0]
+        found = message_class(kind)
+        if found is None:
+            raise BagError(f'{bag.path}: {name} is of type {kind}, which is not installed')
+        qos = image_qos() if kind in CLASSES else proprioception_qos()
+        return name, self.create_publisher(found, topic, qos)
 
     def _tick(self) -> None:
         if self._began_ns is None:
@@ -147,6 +163,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         '(default: %(default)s)')
     add('--image-topic', default='image', metavar='TOPIC',
         help='of the camera in the bag (default: %(default)s)')
+    add('--topics', nargs='+', default=[], metavar='TOPIC',
+        help='in place of --image-topic: several cameras and proprioception, under their names')
     add('--goal-topic', default='goal_image', metavar='TOPIC',
         help='of the goals in the bag (default: %(default)s)')
     add('--wait-for', default='', metavar='NODE', help='begin when this lifecycle node is active')

@@ -25,6 +25,11 @@ def image_qos() -> QoSProfile:
     return _profile(depth=1, reliable=False)
 
 
+def proprioception_qos() -> QoSProfile:
+    """Proprioception: recent ones, for the nearest to a picture is looked for."""
+    return _profile(depth=10, reliable=False)
+
+
 def goal_image_qos(durability: str = 'volatile') -> QoSProfile:
     """Goal images: none may be lost.
 

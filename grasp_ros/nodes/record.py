@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import threading
 import time
@@ -20,16 +19,19 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import typestore
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.nodes.bag_queue import BagQueue, Item
+from grasp_ros.nodes.messages import message_class
 from grasp_ros.nodes.spin import spin
 
 DESCRIPTION = """\
-Record camera, goals, commands, status and plans into a bag (mcap or sqlite3) as they are, without
-decoding anything. Ctrl-C ends it."""
+Record camera, proprioception, goals, commands, status and plans into a bag (mcap or sqlite3) as
+they are, without decoding anything. Ctrl-C ends it."""
 EPILOG = """\
 Exit status: 0; 1 if the bag cannot be written (as when the disk is full: what it holds then can be
 read) or nothing was recorded; 2 for wrong arguments."""
 
 TOPICS = ('image', 'goal_image', 'command', 'planner/status', 'planner/plan')
+OPTIONAL = ('proprioception',)
+"""Recorded by default, too, but missed by nobody: most models have none."""
 DISCOVERY_S = 0.2
 DEPTH = 100
 FAILED = 1
@@ -44,6 +46,7 @@ class RecordNode(Node):
         self._queue = queue
         self._ended = ended
         self._missing = [self.resolve_topic_name(topic) for topic in topics]
+        self._optional = [self.resolve_topic_name(topic) for topic in OPTIONAL]
         self._recorded: list[Any] = []
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DISCOVERY_S, self._discover, clock=steady)
@@ -52,7 +55,7 @@ class RecordNode(Node):
     @property
     def missing(self) -> tuple[str, ...]:
         """Topics that nobody published so far."""
-        return tuple(self._missing)
+        return tuple(topic for topic in self._missing if topic not in self._optional)
 
     def _discover(self) -> None:
         if self._queue.error is not None:
@@ -90,16 +93,6 @@ class RecordNode(Node):
     def _keep(self, topic: str, type_name: str, data: bytes) -> None:
         now_ns = self.get_clock().now().nanoseconds
         self._queue.put(Item(topic, type_name, now_ns, data))
-
-
-def message_class(type_name: str) -> type[Any] | None:
-    """The class of a type as 'sensor_msgs/msg/Image', or None where it is not installed."""
-    package, _, name = type_name.split('/')
-    try:
-        found: type[Any] | None = getattr(importlib.import_module(f'{package}.msg'), name, None)
-    except ImportError:
-        return None
-    return found
 
 
 def offered(publishers: list[Any]) -> QoSProfile:
@@ -178,8 +171,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add('--output', type=Path, metavar='FOLDER',
         help='the bag; must not exist (default: out/bag_<date>)')
-    add('--topics', nargs='+', default=list(TOPICS), metavar='TOPIC',
-        help=f'(default: {" ".join(TOPICS)})')
+    add('--topics', nargs='+', default=[*TOPICS, *OPTIONAL], metavar='TOPIC',
+        help=f'(default: {" ".join(TOPICS)}, and {" ".join(OPTIONAL)} where it is published); '
+        'cameras of which there are several are named image/<camera>')
     add('--storage', choices=('mcap', 'sqlite3'), default='mcap', help='(default: %(default)s)')
     add('--compress', action='store_true', help='compress with zstd')
     add('--queue', type=_megabytes, default=256.0, metavar='MIB',

@@ -58,7 +58,7 @@ class Supervisor:
         self._command, self._values, self._tick = command, values, tick
         self.images_refused = 0
         self.late = LateSolves()
-        self._kinds = KindWatch()
+        self._kinds = {camera: KindWatch() for camera in parts.controller.inputs.cameras}
         self._files = files
         self._conflict, self._unheard = Steadied(1, 2), Steadied(2, 2)
         self._unfamiliar = Steadied(1, 10)
@@ -90,9 +90,9 @@ class Supervisor:
             f'planner hangs: one solve takes {busy:.1f} s, planner.hang_timeout is {limit:.1f} s',
         )
 
-    def picture(self, kind: str) -> None:
-        """Take the size and encoding of a picture that can be decoded."""
-        change = self._kinds.change(kind)
+    def picture(self, camera: str, kind: str) -> None:
+        """Take the size and encoding of a camera's picture that can be decoded."""
+        change = self._kinds[camera].change(kind)
         if change:
             self._warn(change)
 

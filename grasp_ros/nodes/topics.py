@@ -10,7 +10,9 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
+from grasp_ros.core.inputs import PROPRIOCEPTION, Inputs, image_topic
 from grasp_ros.msg import ActionPlan, PlanStatus
+from grasp_ros.nodes.messages import message_class
 from grasp_ros.nodes.qos import (
     command_qos,
     goal_image_qos,
@@ -18,8 +20,10 @@ from grasp_ros.nodes.qos import (
     imagined_qos,
     overridable,
     plan_qos,
+    proprioception_qos,
     status_qos,
 )
+from grasp_ros.parameter import ParameterError
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,41 @@ def make_topics(
     node: LifecycleNode,
     values: dict[str, Any],
     command_type: type[Any],
-    on_image: Callable[[Any], None],
+    inputs: Inputs,
+    on_image: Callable[[Any, str], None],
+    on_proprioception: Callable[[Any], None],
     on_goal: Callable[[Any], None],
     on_enable: Callable[[SetBool.Request, SetBool.Response], SetBool.Response],
 ) -> Topics:
-    """Make the interfaces that the parameter `values` ask for."""
+    """Make the interfaces that the parameter `values` and the model's inputs ask for.
+
+    Raises:
+        ParameterError: if a message type is not installed.
+    """
     options = {'qos_overriding_options': overridable()}
 
     def picture(topic: str) -> type[Any]:
         return CompressedImage if values[f'{topic}.compressed'] else Image
+
+    def camera(name: str) -> Any:
+        topic = image_topic(inputs, name)
+        return node.create_subscription(
+            picture('image'), topic, lambda message: on_image(message, name), image_qos(), **options
+        )
+
+    felt: tuple[Any, ...] = ()
+    if inputs.proprioception is not None:
+        kind = message_class(values['proprioception.type'])
+        if kind is None:
+            raise ParameterError(
+                f"parameter 'proprioception.type' is {values['proprioception.type']!r}, whose "
+                'package is not installed'
+            )
+        felt = (
+            node.create_subscription(
+                kind, PROPRIOCEPTION, on_proprioception, proprioception_qos(), **options
+            ),
+        )
 
     return Topics(
         command=node.create_lifecycle_publisher(command_type, 'command', command_qos(), **options),
@@ -62,7 +92,8 @@ def make_topics(
         status=node.create_lifecycle_publisher(PlanStatus, '~/status', status_qos()),
         imagined=node.create_lifecycle_publisher(Image, '~/imagined', imagined_qos()),
         subscriptions=(
-            node.create_subscription(picture('image'), 'image', on_image, image_qos(), **options),
+            *map(camera, inputs.cameras),
+            *felt,
             node.create_subscription(
                 picture('goal_image'),
                 'goal_image',

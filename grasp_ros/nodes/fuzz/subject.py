@@ -234,7 +234,7 @@ class Subject:
         return bool(taken)
 
     def _take_image(self, message: Any, name: str, invalid: bool) -> str:
-        if take_image(self._controller, message, self._now_ns, self._now_ns) is not None:
+        if take_image(self._controller, self._now_ns, self._now_ns, message) is not None:
             return 'refused'
         report = self._controller.plan(self._now_ns)
         if report.state in UNUSABLE:
