@@ -1,5 +1,6 @@
 """Correlated proposals and the greedy rollout, which show a local planner where to go."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -50,6 +51,21 @@ def test_actions_are_held_for_4_to_20_steps(horizon):
         seen.update(lengths[:-1])
     if horizon == 80:
         assert seen == set(range(4, 21))
+
+
+def test_the_commands_of_an_action_follow_one_another():
+    model = SmoothModel(1, (4,), 6)
+    problem = replace(problem_for(model, 20, batch=2), frame_skip=3)
+    actions = correlated_actions(problem, 50, seeded())
+    assert actions.shape == (2, 50, 20, 6)
+    for commands in actions[0].reshape(50, 60, 2):
+        assert all(4 <= length <= 20 for length in run_lengths(commands)[:-1])
+    choices = action_choices(problem, 64)
+    assert torch.equal(choices[0], problem.stop_action)
+    assert torch.equal(choices[1:, :2], choices[1:, 2:4])
+    assert torch.equal(choices[1:, :2], choices[1:, 4:])
+    quadrant = (choices[1:, :2] > 0).long() @ torch.tensor([1, 2])
+    assert quadrant.bincount(minlength=4).min() >= 12
 
 
 def test_proposals_derive_from_the_generator_alone():

@@ -254,6 +254,7 @@ class TrialRunner:
                 action_high=self._high,
                 stop_action=self._stop,
                 horizon=horizon[0],
+                frame_skip=setup.space.frame_skip,
             )
             self._solve([robots[index] for index in members], problem, first, generator)
 

@@ -281,6 +281,7 @@ class RecedingHorizon:
             action_high=self._high,
             stop_action=self._stop_action(),
             horizon=horizon,
+            frame_skip=self._space.frame_skip,
         )
 
     def _stop_action(self) -> Tensor:

@@ -37,6 +37,7 @@ class PlanProblem:
         action_high: (A,) upper bounds.
         stop_action: (A,) the action that stops the robot.
         horizon: T, in model steps.
+        frame_skip: commands in an action; its A components are those of all of them in turn.
     """
 
     context: Tensor
@@ -46,6 +47,7 @@ class PlanProblem:
     action_high: Tensor
     stop_action: Tensor
     horizon: int
+    frame_skip: int = 1
 
     @property
     def batch(self) -> int:

@@ -190,4 +190,5 @@ def tensors_of(problem: PlanProblem) -> Tensors:
 
 def problem_of(tensors: Tensors, horizon: int) -> PlanProblem:
     """The problem again whose tensors these are."""
-    return PlanProblem(**dict(zip(PROBLEM_TENSORS, tensors, strict=True)), horizon=horizon)
+    named: dict[str, Any] = dict(zip(PROBLEM_TENSORS, tensors, strict=True))
+    return PlanProblem(**named, horizon=horizon)

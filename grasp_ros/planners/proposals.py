@@ -18,19 +18,20 @@ LONGEST_SEGMENT = 20
 def correlated_actions(
     problem: PlanProblem, count: int, generator: torch.Generator
 ) -> Tensor:
-    """Piecewise constant random actions, each held for 4 to 20 model steps.
+    """Piecewise constant random commands, each held for 4 to 20 control periods.
 
     Args:
-        problem: gives bounds, horizon T and the number of problems B.
+        problem: gives bounds, horizon T, commands in an action and the number of problems B.
         count: proposals P for each problem.
         generator: of the randomness.
 
     Returns:
         Normalised actions (B, P, T, A) inside the bounds.
     """
-    low, high, horizon = problem.action_low, problem.action_high, problem.horizon
+    low, high = _command_box(problem)
+    periods = problem.horizon * problem.frame_skip
     rows, device, dtype = problem.batch * count, low.device, low.dtype
-    segments = horizon // SHORTEST_SEGMENT + 1
+    segments = periods // SHORTEST_SEGMENT + 1
     durations = torch.randint(
         SHORTEST_SEGMENT,
         LONGEST_SEGMENT + 1,
@@ -39,7 +40,7 @@ def correlated_actions(
         device=device,
     )
     ends = durations.cumsum(dim=1)
-    steps = torch.arange(horizon, device=device)
+    steps = torch.arange(periods, device=device)
     segment = torch.searchsorted(ends, steps.expand(rows, -1).contiguous(), right=True)
     shape = (rows, segments, low.shape[0])
     direction = torch.randn(shape, generator=generator, device=device, dtype=dtype)
@@ -48,21 +49,29 @@ def correlated_actions(
     centre, half = (low + high) / 2, (high - low) / 2
     held = centre + half * direction * speed
     index = segment[..., None].expand(-1, -1, low.shape[0])
-    return held.gather(1, index).unflatten(0, (problem.batch, count))
+    commands = held.gather(1, index)
+    return commands.reshape(problem.batch, count, problem.horizon, -1)
 
 
 def action_choices(problem: PlanProblem, count: int) -> Tensor:
     """Evenly spread actions (count + 1, A) to choose among: Sobol points and the stop action.
 
-    Half of the points are moved to the surface of the box, where fast motion is.
+    Half of the points are moved to the surface of the box, where fast motion is. All commands of
+    an action are the same: that is how robots move, and leaves few dimensions to spread over.
     """
-    low, high = problem.action_low, problem.action_high
+    low, high = _command_box(problem)
     sobol = torch.quasirandom.SobolEngine(low.shape[0], scramble=True, seed=0)
     points = sobol.draw(count).to(low) * 2 - 1
     surface = points / points.abs().amax(dim=-1, keepdim=True).clamp(min=1e-6)
     points[::2] = surface[::2]
     spread = (low + high) / 2 + points * (high - low) / 2
-    return torch.cat([problem.stop_action[None], spread])
+    return torch.cat([problem.stop_action[None], spread.repeat(1, problem.frame_skip)])
+
+
+def _command_box(problem: PlanProblem) -> tuple[Tensor, Tensor]:
+    """Bounds (R,) of one command; those of all commands of an action are the same."""
+    size = problem.action_low.shape[0] // problem.frame_skip
+    return problem.action_low[:size], problem.action_high[:size]
 
 
 @torch.no_grad()
