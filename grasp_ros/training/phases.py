@@ -161,9 +161,10 @@ class Trainer:
 
     def predictor(self, latents: EpisodeLatents, driven: Dataset | None = None) -> None:
         """The predictor once more, on the latents of the data and those of `driven`."""
-        sources = [LatentMotion(latents, self._dataset)]
+        span = self._config.predictor_span
+        sources = [LatentMotion(latents, self._dataset, span)]
         if driven is not None:
-            sources.append(LatentMotion(encode_all(self.model, driven), driven))
+            sources.append(LatentMotion(encode_all(self.model, driven), driven, span))
         one_step = median_step(latents, self._dataset.command_fractions())
         self._run(
             'predictor',

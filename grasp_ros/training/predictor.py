@@ -14,7 +14,7 @@ from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.latents import EpisodeLatents
 
 SPAN = 16
-"""Model steps of a rollout."""
+"""Model steps of a rollout, unless another number is asked for."""
 BATCH = 256
 START_NOISE = 0.5
 """Standard deviation of the noise on a rollout's start, in steps of motion: planners ask from
@@ -28,17 +28,16 @@ class LatentMotion:
     Attributes:
         latents: of every frame of the dataset.
         dataset: what they are of.
+        span: model steps of a window, T; fewer where no episode is as long.
     """
 
     latents: EpisodeLatents
     dataset: Dataset
+    span: int = SPAN
 
     def windows(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Random windows: latents (count, T + 1, D) and actions (count, T, A).
-
-        T is `SPAN`, or as many steps as the longest episode has.
-        """
-        span = min(SPAN, int(self.latents.lengths.max()))
+        """Random windows: latents (count, T + 1, D) and actions (count, T, A)."""
+        span = min(self.span, int(self.latents.lengths.max()))
         episode, start = draw_windows(self.latents.lengths, span, count, rng)
         latents = self.latents.at(episode[:, None], start[:, None] + np.arange(span + 1))
         return latents, self.dataset.actions(episode, start, span).to(latents)

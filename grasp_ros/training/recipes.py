@@ -43,6 +43,7 @@ class TrainConfig:
         manifold_hidden: width of the denoiser; 0 for none.
         keypoints: of the encoder; 0 for none.
         span: model steps of the rollouts that encoder and predictor learn from.
+        predictor_span: model steps of the rollouts that the predictor alone learns from.
         patience: encoder and predictor stop early after so many evaluations on held-out data
             without gain, one every 250 iterations; 0 for never. Of recorded data only.
         precision: float32, or bfloat16 where autocast finds it exact enough.
@@ -78,6 +79,7 @@ class TrainConfig:
     keypoints: int = 0
     probe_limit_px: float = 0.5
     span: int = 25
+    predictor_span: int = 16
     patience: int = 0
     precision: str = 'float32'
 

@@ -1,0 +1,118 @@
+"""Record scripted Push-T motion as a dataset: `python -m grasp_ros.training.push_t_data`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from grasp_ros.core.types import ActionKind
+from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, MAX_DISPLACEMENT
+from grasp_ros.sim.push_t_camera import PICTURE_SIDE, render
+from grasp_ros.sim.push_t_policy import PushTMotion, record
+from grasp_ros.sim.push_t_symmetry import SYMMETRIES, transform_commands, transform_states
+from grasp_ros.training.description import DatasetError, Description, RecordedAction
+from grasp_ros.training.recorded import RecordedWriter
+
+MOTION_STREAM, SYMMETRY_STREAM = 20271, 20272
+"""Tell this randomness from that of the episodes with the same seed."""
+
+
+def describe(source: dict[str, object]) -> Description:
+    """What a recorded dataset of Push-T says of itself."""
+    return Description(
+        action=RecordedAction(
+            kind=ActionKind.RELATIVE,
+            names=['linear.x', 'linear.y'],
+            units=['m', 'm'],
+            low=[-MAX_DISPLACEMENT] * 2,
+            high=[MAX_DISPLACEMENT] * 2,
+        ),
+        image=ImagePipeline(height=PICTURE_SIDE, width=PICTURE_SIDE),
+        model_dt=CONTROL_PERIOD * FRAME_SKIP,
+        frame_skip=FRAME_SKIP,
+        source=source,
+    )
+
+
+def write_dataset(
+    folder: Path,
+    episodes: int,
+    length: int,
+    symmetries: int,
+    seed: int,
+    overwrite: bool = False,
+) -> None:
+    """Record episodes of `length` model steps; each has randomness of its own.
+
+    Args:
+        folder: to write.
+        episodes: to simulate.
+        length: of an episode.
+        symmetries: so many mirrored and turned versions of each are written, 1 to 8.
+        seed: of all randomness.
+        overwrite: replace a dataset that is there.
+
+    Raises:
+        DatasetError: if the folder exists and is not to be overwritten.
+    """
+    source = {
+        'task': 'push_t', 'seed': seed, 'episodes': episodes, 'length': length,
+        'symmetries': symmetries,
+    }  # fmt: skip
+    with RecordedWriter(folder, describe(source), overwrite) as writer:
+        for index in tqdm(range(episodes), desc='recording', unit='episode'):
+            motion = record(
+                length * FRAME_SKIP, np.random.default_rng([seed, index, MOTION_STREAM])
+            )
+            add_versions(writer, motion, symmetries, seed, index)
+
+
+def add_versions(
+    writer: RecordedWriter, motion: PushTMotion, symmetries: int, seed: int, index: int
+) -> None:
+    """Append drawn symmetric versions of the episode with this index."""
+    order = np.random.default_rng([seed, index, SYMMETRY_STREAM]).permutation(SYMMETRIES)
+    for symmetry in order[:symmetries]:
+        frames = transform_states(motion.frames[0], int(symmetry))
+        actions = transform_commands(motion.actions[0], int(symmetry))
+        writer.add(render(frames), actions, states=frames)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Record; exit status 2 where the folder cannot be used."""
+    parser = argparse.ArgumentParser(prog='push_t_data', description=__doc__)
+    parser.add_argument('--output', type=Path, required=True, help='folder to write')
+    parser.add_argument('--episodes', type=int, default=2000, help='simulated, default 2000')
+    parser.add_argument('--length', type=int, default=36, help='model steps of each, default 36')
+    parser.add_argument(
+        '--symmetries',
+        type=int,
+        default=4,
+        choices=range(1, SYMMETRIES + 1),
+        help='mirrored and turned versions of each that are written, default 4',
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--overwrite', action='store_true', help='replace a dataset that is there')
+    parsed = parser.parse_args(arguments)
+    try:
+        write_dataset(
+            parsed.output,
+            parsed.episodes,
+            parsed.length,
+            parsed.symmetries,
+            parsed.seed,
+            parsed.overwrite,
+        )
+    except DatasetError as error:
+        print(f'push_t_data: {error}', file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
