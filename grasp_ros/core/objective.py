@@ -234,8 +234,8 @@ def lifted_gradients(
         )
         predicted = predicted.unflatten(0, (batch, -1))
         gap = predicted - states[:, part]
-        if distance.kind != 'latent' and first + chunk >= horizon:
-            gap[:, -1] = 0.0
+        if first + chunk >= horizon:
+            forget_untold(distance, gap[:, -1])
         distances, gradient = distance.with_gradient(predicted, goal)
         pulled = pullback((scale * gap + goal_weight * gradient).flatten(0, 1))
         del pullback  # and its memory, before the next chunk
@@ -251,6 +251,25 @@ def lifted_gradients(
     return LiftedGradients(
         gap, distances, goal_weight, of_states, fold(of_actions)[:, of_latents.shape[2] - 1 :]
     )
+
+
+def completed(model: WorldModel, goal: Tensor, state: Tensor) -> Tensor:
+    """Goals (..., *Z), with what pictures do not tell of them taken from states (..., *Z)."""
+    told = visual(model, goal)
+    if told is goal:
+        return goal
+    return torch.cat([told, state[..., told.shape[-1] :]], dim=-1)
+
+
+def forget_untold(distance: GoalDistance, gap: Tensor) -> None:
+    """Set to zero, in the residuals (..., *Z) of s_T, what the goal does not tell.
+
+    With a learned distance s_T is free. With the latent one it is the goal, of which pictures tell
+    only a part.
+    """
+    told = visual(distance.model, gap).shape[-1] if distance.kind == 'latent' else 0
+    if told < gap.shape[-1]:
+        gap[..., told:] = 0.0
 
 
 def rollout_gradient(

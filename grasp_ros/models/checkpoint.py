@@ -20,17 +20,17 @@ from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION, Inputs
 from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.models.calibration import Calibration, Strict
 from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.errors import CheckpointError
+from grasp_ros.models.exported import ENCODER_NAME, PREDICTOR_NAME, ExportedConfig, load_exported
 from grasp_ros.models.families import FAMILIES, Family, LearnedModel, family_of
 
 WEIGHTS_NAME = 'model.safetensors'
 MANIFEST_NAME = 'manifest.json'
+MODEL_FILES = (WEIGHTS_NAME, ENCODER_NAME, PREDICTOR_NAME, MANIFEST_NAME)
+"""Of which a model has some."""
 PRETRAINED = Path(__file__).parent / 'pretrained'
 FOREIGN = {'.pth', '.pt', '.ckpt', '.tar', '.pkl'}
 """Endings of files that other projects keep weights in."""
-
-
-class CheckpointError(Exception):
-    """A checkpoint cannot be used; the message names the file, the fault and the way out."""
 
 
 class ImagePipeline(Strict):
@@ -88,12 +88,16 @@ class ProprioceptionManifest(Strict):
 
 
 class Manifest(Strict):
-    """Everything about a model that its weights do not say."""
+    """Everything about a model that its weights do not say.
+
+    Of a model of the family `exported`, `weights_sha256` is of the predictor.
+    """
 
     format: Literal['grasp_ros/1'] = 'grasp_ros/1'
     family: Family
     architecture: dict[str, int]
     weights_sha256: str = Field(pattern='^[0-9a-f]{64}$')
+    encoder_sha256: str | None = Field(default=None, pattern='^[0-9a-f]{64}$')
     image: ImagePipeline
     cameras: list[str] = Field(default=[CAMERA], min_length=1)
     proprioception: ProprioceptionManifest | None = None
@@ -125,6 +129,12 @@ class Manifest(Strict):
             tuple(felt.names), tuple(felt.units), np.array(felt.mean), np.array(felt.std)
         )
         return Inputs(tuple(self.cameras), space)
+
+    @model_validator(mode='after')
+    def _two_programs_or_weights(self) -> Manifest:
+        if (self.family == 'exported') != (self.encoder_sha256 is not None):
+            raise ValueError('encoder_sha256 goes with the family exported, and with no other')
+        return self
 
     @property
     def control_rate(self) -> float:
@@ -206,8 +216,14 @@ def load_model(
     Raises:
         CheckpointError: if a file is missing or truncated, the SHA-256 is wrong, or tensors do
             not have the manifest's architecture.
+        TrustError: if it is made of programs that the user has not trusted.
     """
     manifest = read_manifest(folder)
+    if manifest.encoder_sha256 is not None:
+        digests = {ENCODER_NAME: manifest.encoder_sha256, PREDICTOR_NAME: manifest.weights_sha256}
+        programs = load_exported(folder, digests, device, dtype)
+        _check(manifest, programs.config, folder)
+        return programs, manifest
     path = folder / WEIGHTS_NAME
     try:
         # All in memory: whoever replaces or truncates the file later changes nothing here.
@@ -263,9 +279,19 @@ def _build(manifest: Manifest, path: Path) -> LearnedModel:
         raise CheckpointError(
             f'{path.parent / MANIFEST_NAME}: architecture: {error}'
         ) from error
-    size = (config.image_size, config.image_size)
+    _check(manifest, config, path.parent)
+    return model
+
+
+def _check(manifest: Manifest, config: Any, folder: Path) -> None:
+    """Whether the manifest is of a model of that configuration."""
+    if isinstance(config, ExportedConfig):
+        size = (config.image_height, config.image_width)
+    else:
+        size = (config.image_size, config.image_size)
     expected = {
-        'history': (manifest.history, model.history),
+        'architecture': ({**asdict(config), **manifest.architecture}, asdict(config)),
+        'history': (manifest.history, getattr(config, 'history', 1)),
         'image': ((manifest.image.height, manifest.image.width), size),
         'action.names x frame_skip': (
             len(manifest.action.names) * manifest.frame_skip,
@@ -280,10 +306,9 @@ def _build(manifest: Manifest, path: Path) -> LearnedModel:
     for name, (stated, built) in expected.items():
         if stated != built:
             raise CheckpointError(
-                f'{path.parent / MANIFEST_NAME}: {name} is {stated}, but the architecture '
+                f'{folder / MANIFEST_NAME}: {name} is {stated}, but the architecture '
                 f'makes it {built}'
             )
-    return model
 
 
 def save_model(folder: Path, model: LearnedModel, **manifest: Any) -> Manifest:

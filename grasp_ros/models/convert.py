@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pickle
 import sys
@@ -24,12 +25,18 @@ from grasp_ros.models.checkpoint import (
     ActionManifest,
     CheckpointError,
     ImagePipeline,
+    Manifest,
+    ProprioceptionManifest,
     load_model,
+    write_manifest,
     write_model,
 )
+from grasp_ros.models.errors import TrustError
+from grasp_ros.models.exported import ENCODER_NAME, PREDICTOR_NAME, load_exported
 from grasp_ros.models.foreign import Converted, check_weights
-from grasp_ros.models.pickled import Contents, TrustError, read_checkpoint
+from grasp_ros.models.pickled import Contents, read_checkpoint
 from grasp_ros.models.published_tasks import TASKS
+from grasp_ros.models.trust import trust, trusted_file
 
 DINOV2_URL = 'https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth'
 REFUSED = 2
@@ -46,6 +53,8 @@ def convert(options: argparse.Namespace) -> Path:
     if (output / MANIFEST_NAME).exists():
         raise CheckpointError(f'{output}: holds a model already; name another folder')
     statistics = _statistics(options)
+    if options.predictor is not None:
+        return _convert_programs(statistics, options)
     contents = read_checkpoint(options.checkpoint, options.trust)
     settings = _settings(options)
     _check_normalisation(settings, options)
@@ -153,6 +162,40 @@ def _encoder(options: argparse.Namespace) -> Mapping[str, Tensor] | None:
         raise CheckpointError(f'{DINOV2_URL}: cannot be downloaded: {error}') from error
 
 
+def _convert_programs(statistics: dict[str, Any], options: argparse.Namespace) -> Path:
+    """Copy two programs of torch.export, trusted from now on, and describe them."""
+    files = {ENCODER_NAME: options.checkpoint, PREDICTOR_NAME: options.predictor}
+    try:
+        contents = {name: path.read_bytes() for name, path in files.items()}
+    except OSError as error:
+        raise CheckpointError(f'{error.filename}: cannot be read: {error.strerror}') from error
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    for name, path in files.items():
+        print(f'{path} is a program, which can run code of its author; SHA-256 {digests[name]}')
+    if not options.trust:
+        raise TrustError(
+            f'{options.checkpoint}, {options.predictor}: nothing of them was run. Add --trust if '
+            'you know where they come from'
+        )
+    output: Path = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        (output / name).write_bytes(content)
+        trust(digests[name])
+    config = load_exported(output, digests).config
+    manifest = Manifest(
+        family='exported',
+        weights_sha256=digests[PREDICTOR_NAME],
+        encoder_sha256=digests[ENCODER_NAME],
+        image=ImagePipeline(height=config.image_height, width=config.image_width, fit='crop'),
+        **_described(config, None, statistics, options),
+    )
+    write_manifest(output, manifest)
+    load_model(output)
+    print(f'{output}: exported, {asdict(config)}; trusted in {trusted_file()}')
+    return output
+
+
 def _write(
     output: Path,
     converted: Converted,
@@ -160,9 +203,24 @@ def _write(
     contents: Contents,
     options: argparse.Namespace,
 ) -> None:
-    config = converted.config
+    size = converted.config.image_size
+    fields = _described(converted.config, converted.frame_skip, statistics, options)
+    fields['training']['source_sha256'] = contents.sha256
+    write_model(
+        output,
+        weights=converted.weights,
+        family=converted.family,
+        image=ImagePipeline(height=size, width=size, fit='crop'),
+        **fields,
+    )
+
+
+def _described(
+    config: Any, frame_skip: int | None, statistics: dict[str, Any], options: argparse.Namespace
+) -> dict[str, Any]:
+    """Fields of the manifest that do not depend on the layout of the checkpoint."""
     action = _action(statistics, options)
-    frame_skip = options.frame_skip or converted.frame_skip
+    frame_skip = options.frame_skip or frame_skip
     if frame_skip is None:
         frame_skip = max(1, config.action_dim // len(action.names))
     if frame_skip * len(action.names) != config.action_dim:
@@ -171,33 +229,25 @@ def _write(
             f'frame skip {frame_skip} times {", ".join(action.names)} makes '
             f'{frame_skip * len(action.names)}; name the right --task or --frame-skip'
         )
-    felt = statistics.get('proprioception')
-    if config.proprioception and (felt is None or len(felt['names']) != config.proprioception):
+    felt = _proprioception(statistics, options) if config.proprioception else None
+    if felt is not None and len(felt.names) != config.proprioception:
         raise CheckpointError(
             f'{options.checkpoint}: the model feels {config.proprioception} components of '
-            f'proprioception, but the statistics are of {len(felt["names"]) if felt else 0}'
+            f'proprioception, but the statistics are of {len(felt.names)}'
         )
     rate = options.control_rate or statistics.get('control_rate')
     if not rate:
         raise CheckpointError('nothing says how many commands a second; add --control-rate')
-    training = {
-        'converted_from': options.checkpoint.name,
-        'source_sha256': contents.sha256,
-        'task': options.task,
+    return {
+        'architecture': asdict(config),
+        'history': config.history,
+        'model_dt': frame_skip / rate,
+        'frame_skip': frame_skip,
+        'action': action,
+        'proprioception': felt,
+        'calibration': Calibration(one_step_latent=options.one_step_latent),
+        'training': {'converted_from': options.checkpoint.name, 'task': options.task},
     }
-    write_model(
-        output,
-        weights=converted.weights,
-        family=converted.family,
-        architecture=asdict(config),
-        image=ImagePipeline(height=config.image_size, width=config.image_size, fit='crop'),
-        history=config.history,
-        model_dt=frame_skip / rate,
-        frame_skip=frame_skip,
-        action=action,
-        calibration=Calibration(one_step_latent=options.one_step_latent),
-        training=training,
-    )
 
 
 def _action(statistics: dict[str, Any], options: argparse.Namespace) -> ActionManifest:
@@ -207,17 +257,34 @@ def _action(statistics: dict[str, Any], options: argparse.Namespace) -> ActionMa
         raise CheckpointError(f'{options.statistics}: {error}') from error
 
 
+def _proprioception(
+    statistics: dict[str, Any], options: argparse.Namespace
+) -> ProprioceptionManifest:
+    try:
+        return ProprioceptionManifest.model_validate(statistics.get('proprioception'))
+    except ValueError as error:
+        raise CheckpointError(
+            f'{options.statistics}: the model feels, but its "proprioception" is not as it must '
+            f'be: {error}'
+        ) from error
+
+
 def arguments_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog='convert', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('checkpoint', type=Path, help="as DINO-WM's checkpoints/model_latest.pth")
+    parser.add_argument(
+        '--predictor',
+        type=Path,
+        help="program of torch.export; the checkpoint is the encoder's then",
+    )
     parser.add_argument('output', type=Path, help='folder of the model to write')
     parser.add_argument(
         '--trust',
         action='store_true',
-        help='read a checkpoint that holds Python objects; without it, status 2',
+        help='take a checkpoint that can run code; without it, status 2',
     )
     parser.add_argument(
         '--config', type=Path, help='default: hydra.yaml or config.json near the checkpoint'

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.models.dino_wm import DinoWmConfig
+from grasp_ros.models.errors import CheckpointError
 from grasp_ros.models.foreign import (
     Converted,
     count,

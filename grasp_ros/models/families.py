@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.models.dino_wm import DinoWm, DinoWmConfig
+from grasp_ros.models.exported import ExportedModel
 from grasp_ros.models.jepa_wm import JepaWm, JepaWmConfig
 from grasp_ros.models.le_wm import LeWm, LeWmConfig
 
-Family = Literal['compact', 'dino_wm', 'jepa_wm', 'le_wm']
-LearnedModel = CompactModel | DinoWm | JepaWm | LeWm
+Family = Literal['compact', 'dino_wm', 'exported', 'jepa_wm', 'le_wm']
+LearnedModel = CompactModel | DinoWm | ExportedModel | JepaWm | LeWm
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Entry:
     model: Callable[[Any], LearnedModel]
 
 
+# Models of the family `exported` are no weights for a class of ours.
 FAMILIES: dict[Family, Entry] = {
     'compact': Entry(CompactConfig, CompactModel),
     'dino_wm': Entry(DinoWmConfig, DinoWm),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.models.errors import CheckpointError
 from grasp_ros.models.families import FAMILIES, Family
 
 ENCODER_HEAD_WIDTH = 64

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.models.errors import CheckpointError
 from grasp_ros.models.foreign import (
     Converted,
     count,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.models.errors import CheckpointError
 from grasp_ros.models.foreign import ENCODER_HEAD_WIDTH, Converted, count, plain_names, tensor
 from grasp_ros.models.le_wm import LeWmConfig
 from grasp_ros.models.pickled import Contents

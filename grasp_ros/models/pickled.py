@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.models.errors import CheckpointError, TrustError
 
 Fact = int | float | str
 TENSORS_NAME, FACTS_NAME = 'tensors.safetensors', 'facts.json'
@@ -60,10 +60,6 @@ class Contents:
     tensors: dict[str, Tensor]
     facts: dict[str, Fact]
     sha256: str
-
-
-class TrustError(CheckpointError):
-    """A file holds more than numbers, and nobody has said that its author is trusted."""
 
 
 class StandIn:

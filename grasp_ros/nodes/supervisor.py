@@ -12,7 +12,7 @@ from rclpy.lifecycle import LifecycleNode
 from grasp_ros.assembly import Assembly
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import State
-from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model
+from grasp_ros.models.checkpoint import MODEL_FILES, find_model
 from grasp_ros.nodes.planning_thread import PlanningThread
 from grasp_ros.nodes.watches import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
 
@@ -22,7 +22,7 @@ CHECK_S = 0.5
 def model_files(name: str) -> FileWatch:
     """Watch the files of the model of that name; raises CheckpointError if there is none."""
     folder = find_model(name)
-    return FileWatch([folder / WEIGHTS_NAME, folder / MANIFEST_NAME])
+    return FileWatch([folder / name for name in MODEL_FILES])
 
 
 class Supervisor:

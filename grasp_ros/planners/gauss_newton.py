@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance
+from grasp_ros.core.objective import GoalDistance, forget_untold
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import windows
+from grasp_ros.core.world_model import visual, windows
 from grasp_ros.planners.block_tridiagonal import solve_banded
 from grasp_ros.planners.lifted import LiftedIteration
 
@@ -175,12 +175,13 @@ class _Residuals:
                 for first in range(0, len(rows), chunk)
             ]
         ).unflatten(0, shape)  # fmt: skip
-        gap = (predicted - self._states).flatten(-self._dims)
+        gap = predicted - self._states
+        forget_untold(self._distance, gap[:, -1])
+        gap = gap.flatten(-self._dims)
         gap = gap / gap.shape[-1] ** 0.5
-        if self._distance.kind != 'latent':
-            gap[:, -1] = 0.0
         if self._distance.kind == 'latent' and not self._distance.manifold_weight:
-            to_goal = (predicted - self._goal).flatten(-self._dims)
+            seen = visual(self._distance.model, predicted - self._goal)
+            to_goal = seen.flatten(-self._dims)
             goal = to_goal * (self._goal_weight / to_goal.shape[-1]) ** 0.5
         else:
             value = self._distance(predicted, self._goal).clamp(min=0.0)

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import rollout_gradient, squared_error
+from grasp_ros.core.objective import completed, rollout_gradient, squared_error
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.planners.candidates import Candidates, expand, judge
@@ -311,7 +311,8 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         """Virtual states whose last one is the goal, where the distance is the latent one."""
         if self.distance.kind != 'latent':
             return states
-        return torch.cat([states[:, :-1], problem.goal[:, None]], dim=1)
+        goal = completed(self.model, problem.goal[:, None], states[:, -1:])
+        return torch.cat([states[:, :-1], goal], dim=1)
 
     def _gradient_steps(self, *tensors: Tensor) -> tuple[Tensor]:
         """Adam steps on the serial rollout's cost; the last of the tensors are the actions."""

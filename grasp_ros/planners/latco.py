@@ -16,7 +16,7 @@ from torch import Tensor
 
 from grasp_ros.core.objective import GoalDistance, squared_error
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import WorldModel, predict_windows, rollout, windows
+from grasp_ros.core.world_model import WorldModel, predict_windows, rollout, visual, windows
 from grasp_ros.planners.block_tridiagonal import solve_banded
 from grasp_ros.planners.candidates import Candidates, expand, judge
 from grasp_ros.planners.options import option
@@ -277,13 +277,13 @@ def _goal_terms(
     """
     dims = len(distance.model.latent_shape)
     flat = state.states.flatten(-dims)
-    elements = flat.shape[-1]
     if distance.kind == 'latent':
         gap = flat - problem.goal.flatten(-dims)[:, None]
-        share = weight.double() / elements
-        eye = torch.eye(elements, dtype=torch.float64, device=flat.device)
-        matrix = (share[:, None, None] * eye).expand(len(flat), -1, -1, -1)
-        return share[:, None] * gap.double(), matrix
+        told = torch.zeros(distance.model.latent_shape, dtype=torch.float64, device=flat.device)
+        visual(distance.model, told).fill_(1.0)
+        share = weight.double()[:, None] * told.flatten() / told.sum()
+        matrix = torch.diag_embed(share).expand(len(flat), -1, -1, -1)
+        return share * gap.double(), matrix
     with torch.enable_grad():
         variable = state.states.detach().requires_grad_()
         value = distance(variable, problem.goal[:, None])

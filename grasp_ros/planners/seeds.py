@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance
+from grasp_ros.core.objective import GoalDistance, completed
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.warm_start import cold_start
 from grasp_ros.planners.candidates import Candidates, join, judge
@@ -60,7 +60,8 @@ def make_seeds(
         given.append(init.actions[:, None])
         lifted.append(init.states[:, None])
     elif not (options.seed_greedy or options.proposals):
-        states, actions = cold_start(problem)
+        goal = completed(distance.model, problem.goal, problem.context[:, -1])
+        states, actions = cold_start(replace(problem, goal=goal))
         given.append(actions[:, None])
         lifted.append(states[:, None])
     if options.proposals:
