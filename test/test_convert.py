@@ -137,6 +137,7 @@ def test_converted_it_has_the_checkpoints_weights(original, encoder, model_folde
     assert (manifest.frame_skip, manifest.control_rate) == (5, pytest.approx(10.0))
     assert manifest.action.kind is ActionKind.RELATIVE
     assert manifest.action.std == [0.2019, 0.2002]
+    assert manifest.proprioception.mean == [236.6155, 264.5674, -2.9303, 2.5431]
     assert (manifest.image.height, model.encoder_image_size) == (32, 28)
 
 
@@ -151,15 +152,20 @@ def test_converted_it_plans_for_the_node(model_folder):
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, (2, 48, 64, 3), np.uint8)
     controller = parts.controller
+
+    def see(stamp_ns):
+        controller.observe(pictures[0], stamp_ns)
+        controller.sense('proprioception', np.array([200.0, 300.0, 0.0, 0.0]), stamp_ns)
+
     controller.set_goal(pictures[1])
-    controller.observe(pictures[0], 10**9)
+    see(10**9)
     report = controller.plan(10**9)
     assert report.state is State.RUNNING, report.reason
     assert report.plan.actions.shape == (1, 8, 10)
     assert torch.isfinite(report.plan.rollout).all()
     states = set()
     for tick in range(1, 10):
-        controller.observe(pictures[0], 10**9 + tick * 10**8)
+        see(10**9 + tick * 10**8)
         command = controller.command(10**9 + tick * 10**8)
         states.add(command.state)
         assert command.action is None or (np.abs(command.action) <= 1.0).all()
