@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip('pymunk')
 
+from grasp_ros.images import to_model_input
 from grasp_ros.sim.push_t import advance, succeeded
 from grasp_ros.sim.push_t_camera import render
 from grasp_ros.training.push_t_data import main
@@ -27,3 +28,14 @@ def test_commands_lead_from_each_frame_to_the_next(tmp_path):
     assert (data.pictures(episodes, steps)[:, 0] == render(states)).all()
     assert main(arguments) == 2  # the folder is there already
     assert main([*arguments, '--overwrite']) == 0
+
+
+def test_small_pictures_are_those_of_the_camera_as_the_planner_shrinks_them(tmp_path):
+    folder = tmp_path / 'data'
+    arguments = ['--episodes', '1', '--length', '2', '--symmetries', '1', '--side', '32']
+    assert main(['--output', str(folder), *arguments]) == 0
+    data = RecordedDataset(folder)
+    episode, step = np.zeros(3, np.int64), np.arange(3)
+    camera = render(data.states(episode, step))
+    shrunk = np.stack([to_model_input(picture, 32, 32) for picture in camera])
+    np.testing.assert_array_equal(data.images(episode, step).numpy(), shrunk)

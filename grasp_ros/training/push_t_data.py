@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from grasp_ros.core.types import ActionKind
@@ -22,8 +24,8 @@ MOTION_STREAM, SYMMETRY_STREAM = 20271, 20272
 """Tell this randomness from that of the episodes with the same seed."""
 
 
-def describe(source: dict[str, object]) -> Description:
-    """What a recorded dataset of Push-T says of itself."""
+def describe(side: int, source: dict[str, object]) -> Description:
+    """What a recorded dataset of Push-T with pictures of `side` px says of itself."""
     return Description(
         action=RecordedAction(
             kind=ActionKind.RELATIVE,
@@ -32,7 +34,7 @@ def describe(source: dict[str, object]) -> Description:
             low=[-MAX_DISPLACEMENT] * 2,
             high=[MAX_DISPLACEMENT] * 2,
         ),
-        image=ImagePipeline(height=PICTURE_SIDE, width=PICTURE_SIDE),
+        image=ImagePipeline(height=side, width=side),
         model_dt=CONTROL_PERIOD * FRAME_SKIP,
         frame_skip=FRAME_SKIP,
         source=source,
@@ -45,6 +47,7 @@ def write_dataset(
     length: int,
     symmetries: int,
     seed: int,
+    side: int = PICTURE_SIDE,
     overwrite: bool = False,
 ) -> None:
     """Record episodes of `length` model steps; each has randomness of its own.
@@ -55,6 +58,7 @@ def write_dataset(
         length: of an episode.
         symmetries: so many mirrored and turned versions of each are written, 1 to 8.
         seed: of all randomness.
+        side: of the pictures, px; those of the camera are shrunk to it.
         overwrite: replace a dataset that is there.
 
     Raises:
@@ -64,23 +68,37 @@ def write_dataset(
         'task': 'push_t', 'seed': seed, 'episodes': episodes, 'length': length,
         'symmetries': symmetries,
     }  # fmt: skip
-    with RecordedWriter(folder, describe(source), overwrite) as writer:
+    with RecordedWriter(folder, describe(side, source), overwrite) as writer:
         for index in tqdm(range(episodes), desc='recording', unit='episode'):
             motion = record(
                 length * FRAME_SKIP, np.random.default_rng([seed, index, MOTION_STREAM])
             )
-            add_versions(writer, motion, symmetries, seed, index)
+            add_versions(writer, motion, symmetries, seed, index, side)
 
 
 def add_versions(
-    writer: RecordedWriter, motion: PushTMotion, symmetries: int, seed: int, index: int
+    writer: RecordedWriter,
+    motion: PushTMotion,
+    symmetries: int,
+    seed: int,
+    index: int,
+    side: int,
 ) -> None:
     """Append drawn symmetric versions of the episode with this index."""
     order = np.random.default_rng([seed, index, SYMMETRY_STREAM]).permutation(SYMMETRIES)
     for symmetry in order[:symmetries]:
         frames = transform_states(motion.frames[0], int(symmetry))
         actions = transform_commands(motion.actions[0], int(symmetry))
-        writer.add(render(frames), actions, states=frames)
+        writer.add(_pictures(frames, side), actions, states=frames)
+
+
+def _pictures(states: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """What a model sees (F, side, side, 3) uint8 of states (F, 10): as the planner node shrinks."""
+    pictures = render(states)
+    if side == PICTURE_SIDE:
+        return pictures
+    size = (side, side)
+    return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -96,6 +114,13 @@ def main(arguments: list[str] | None = None) -> int:
         choices=range(1, SYMMETRIES + 1),
         help='mirrored and turned versions of each that are written, default 4',
     )
+    parser.add_argument(
+        '--side',
+        type=int,
+        default=PICTURE_SIDE,
+        choices=(16, 32, PICTURE_SIDE),
+        help=f'of the pictures in px, default {PICTURE_SIDE}',
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset that is there')
     parsed = parser.parse_args(arguments)
@@ -106,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
             parsed.length,
             parsed.symmetries,
             parsed.seed,
+            parsed.side,
             parsed.overwrite,
         )
     except DatasetError as error:
