@@ -21,13 +21,14 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train bench bench-push-t faults fuzz soak test lint clean
+.PHONY: help setup demo train train-from-bags-demo bench bench-push-t faults fuzz soak test lint clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
 	@echo '             TASK=push_t: an agent pushes a block to where they are in the picture'
 	@echo 'make soak    planner and robot at 20 Hz, watched for DURATION=1800 seconds; ARGS="--short"'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'
+	@echo 'make train-from-bags-demo   record bags, train from them alone, drive with the result'
 	@echo 'make bench   planners against each other; ARGS="--full" measures all that the tables hold'
 	@echo 'make bench-push-t  the same on Push-T at the horizons of the paper; ARGS="..." goes to it'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
@@ -90,6 +91,9 @@ demo: setup
 
 soak: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.soak --duration $(DURATION) --output out/soak $(ARGS)
+
+train-from-bags-demo: setup
+	@$(VENV_PYTHON) -m grasp_ros.nodes.train_from_bags_demo $(ARGS)
 
 train: setup
 	@$(VENV_PYTHON) -m grasp_ros.training.command $(ARGS)
