@@ -144,6 +144,7 @@ setup(
             'ros-kilted-trajectory-msgs==5.5.1',
         ],
         'stable-worldmodel': ['stable-worldmodel>=0.1.1'],
+        'tensorboard': ['tensorboard>=2.15'],
         'test': ['hypothesis>=6', 'pytest>=7,<9', 'pytest-timeout>=2'],
     },
     zip_safe=False,

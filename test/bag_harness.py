@@ -11,6 +11,7 @@ TWIST = 'geometry_msgs/msg/Twist'
 TWIST_STAMPED = 'geometry_msgs/msg/TwistStamped'
 ARRAY = 'std_msgs/msg/Float64MultiArray'
 TRAJECTORY = 'trajectory_msgs/msg/JointTrajectory'
+JOINT_STATE = 'sensor_msgs/msg/JointState'
 COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 START_NS = 1_700_000_000_000_000_000
 
@@ -52,17 +53,28 @@ def command(kind, seconds, values):
     return make_message(TWIST_STAMPED, header=header(to_ns(seconds), ''), twist=twist)
 
 
-def write_bag(path, images, commands, kind=TWIST_STAMPED, delay=0.0, compressed=False, **options):
+def joints(seconds, values):
+    return make_message(
+        JOINT_STATE, header=header(to_ns(seconds), ''), name=['lift', 'wrist'][: len(values)],
+        position=list(map(float, values)),
+    )  # fmt: skip
+
+
+def write_bag(
+    path, images, commands, kind=TWIST_STAMPED, delay=0.0, compressed=False, felt=(), **options
+):
     """Write a bag.
 
-    Images are (seconds, rgb), commands (seconds, values); both are recorded `delay` after their
-    stamps.
+    Images are (seconds, rgb), commands and what is felt (seconds, values); all are recorded
+    `delay` after their stamps.
     """
     entries = []
     for seconds, rgb in images:
         entries.append((seconds, '/image', *image(seconds, rgb, compressed)))
     for seconds, values in commands:
         entries.append((seconds, '/command', kind, command(kind, seconds, values)))
+    for seconds, values in felt:
+        entries.append((seconds, '/joint_states', JOINT_STATE, joints(seconds, values)))
     with BagWriter(path, **options) as bag:
         for seconds, topic, type_name, message in sorted(entries, key=lambda entry: entry[0]):
             bag.write(topic, type_name, to_ns(seconds + delay), message)

@@ -144,6 +144,55 @@ def test_arrays_need_a_kind_and_may_have_names(tmp_path):
         run(path, tmp_path / 'other', action_kind=relative, action_names=('x',))
 
 
+def felt_at(dataset, episode=0):
+    steps = np.arange(dataset.lengths[episode] + 1)
+    return dataset.proprioception(np.full_like(steps, episode), steps).tolist()
+
+
+def test_each_image_has_what_was_felt_nearest_to_it(tmp_path):
+    """Joints at 25 Hz, not at the moments of the images."""
+    commands = [(t / 10, (t, 0)) for t in range(6)]
+    felt = [(0.03 + 0.04 * i, (i, -i)) for i in range(15)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, felt=felt)
+    _, dataset = run(path, tmp_path / 'data', proprioception_topic='joint_states')
+    assert dataset.description.proprioception == ['position.lift', 'position.wrist']
+    assert felt_at(dataset) == [[i, -i] for i in (0, 2, 4, 7, 9, 12)]
+    wrist = {'proprioception_topic': 'joint_states', 'proprioception_names': ('position.wrist',)}
+    _, dataset = run(path, tmp_path / 'wrist', **wrist)
+    assert felt_at(dataset) == [[-i] for i in (0, 2, 4, 7, 9, 12)]
+
+
+def test_an_image_without_anything_felt_splits_the_episode(tmp_path, capsys):
+    commands = [(t / 10, (t, 0)) for t in range(8)]
+    felt = [(t / 10, (t,)) for t in (0, 1, 2, 3, 5, 6, 7)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(8) / 10), commands, felt=felt)
+    options = {'proprioception_topic': 'joint_states', 'model_dt': 0.1}
+    _, dataset = run(path, tmp_path / 'data', **options)
+    assert dataset.lengths.tolist() == [3, 2]
+    assert felt_at(dataset, 1) == [[5], [6], [7]]
+    assert '1 images have no proprioception near them' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'fault'),
+    [
+        ({'proprioception_topic': 'odom'}, r'no message on /odom \(--proprioception-topic\)'),
+        ({'proprioception_topic': 'image'}, r'is of type .*Image, not'),
+        (
+            {'proprioception_topic': 'joint_states', 'proprioception_names': ('position.elbow',)},
+            r"no joint 'elbow'",
+        ),
+        ({'proprioception_topic': 'command'}, '--proprioception-names'),
+    ],
+)
+def test_proprioception_that_is_not_there_is_named(tmp_path, options, fault):
+    commands = [(t / 10, (t, 0)) for t in range(6)]
+    felt = [(t / 10, (t, -t)) for t in range(6)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, felt=felt)
+    with pytest.raises(BagError, match=fault):
+        run(path, tmp_path / 'data', **options)
+
+
 def test_every_bag_of_a_folder_is_an_episode_of_its_own(tmp_path):
     times = np.arange(5) / 10
     commands = [(t, (i, 0)) for i, t in enumerate(times)]

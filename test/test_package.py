@@ -24,7 +24,7 @@ EXECUTABLES = {
     'replay': 'grasp_ros.bags.replay',
     'play': 'grasp_ros.nodes.play',
 }
-NOT_FOR_MAKE = {'ray'}  # too big for what it is to most
+NOT_FOR_MAKE = {'ray', 'tensorboard'}  # too big for what it is to most
 STATES = [
     'WAITING_IMAGE', 'WAITING_GOAL', 'PLANNING', 'RUNNING', 'REACHED', 'DISABLED', 'STALE_IMAGE',
     'PLAN_EXPIRED', 'PLANNER_ERROR', 'BAD_PLAN', 'BAD_IMAGE', 'STALLED', 'CONFLICT',

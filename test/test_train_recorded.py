@@ -1,6 +1,8 @@
 """Training from recorded data: windows, early stop, a model that learns, errors before the work."""
 
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from grasp_ros.training.dataset import draw_windows, frame_numbers
 from grasp_ros.training.evaluation import Evaluation, effective_rank, evaluate
 from grasp_ros.training.latents import EpisodeLatents, encode_all
 from grasp_ros.training.loop import EarlyStop, run_phase
+from grasp_ros.training.tensorboard import tensorboard_log
 from grasp_ros.training.world_model import target_steps
 
 TINY = [
@@ -175,6 +178,36 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, size, capsys):
     for picture in re.findall(r'\((\w+\.png)\)', report):
         assert read_picture(tmp_path / 'model' / picture).shape[1] > 96
     assert len(re.findall(r'\.png', report)) == 3
+
+
+def test_loss_terms_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
+    written = {}
+
+    class Writer:
+        def __init__(self, folder):
+            written['folder'] = folder
+
+        def add_scalar(self, name, value, iteration):
+            written[name, iteration] = value
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(
+        sys.modules, 'torch.utils.tensorboard', SimpleNamespace(SummaryWriter=Writer)
+    )
+    log = tensorboard_log(tmp_path)
+    log('world_model', 50, {'total': 2.0, 'rollout': 1.5})
+    assert written == {
+        'folder': str(tmp_path), ('world_model/total', 50): 2.0, ('world_model/rollout', 50): 1.5,
+    }  # fmt: skip
+
+
+def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    write_dots(tmp_path / 'data', [30] * 20)
+    assert main(arguments(tmp_path, '--tensorboard')) == 2
+    assert 'pip install tensorboard' in capsys.readouterr().err
 
 
 def test_limits_that_are_given_become_those_of_the_model(tmp_path, capsys):

@@ -50,7 +50,7 @@ class Child:
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
 
     @property
@@ -103,8 +103,8 @@ class Child:
             self._process.wait()
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the child runs before its program, so that it ends when its parent is killed."""
+def die_with_parent() -> Callable[[], None] | None:
+    """What a child runs before its program, so that it ends when its parent is killed."""
     if not sys.platform.startswith('linux'):
         return None
     prctl = ctypes.CDLL(None).prctl

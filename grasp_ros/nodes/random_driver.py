@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
 from rcl_interfaces.srv import SetParameters
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.task import Future
@@ -32,6 +33,8 @@ from grasp_ros.parameter import Parameter
 from grasp_ros.sim.motion import correlated_velocities
 
 LOGGED_EVERY = 100
+PATIENCE_S = 2.0
+"""For an answer; one may be lost where the robot does not know this node well enough yet."""
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter('seed', 0, 'of all randomness', 0, 2**31 - 1),
@@ -69,6 +72,10 @@ class RandomDriverNode(Node):
         self._reset = self.create_client(Trigger, 'sim_robot/reset')
         self.create_subscription(Image, 'image', self._answer, image_qos())
         self._waiting = self.create_timer(0.1, self._begin)
+        self._asked: Future | None = None
+        self._ask_again: Callable[[], None] = lambda: None
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._impatience = self.create_timer(PATIENCE_S, self._repeat, clock=steady)
 
     def _begin(self) -> None:
         """Start the first episode as soon as robot and recorder are there."""
@@ -86,14 +93,14 @@ class RandomDriverNode(Node):
             self.get_logger().info(f'episode {self._episode} of {self._values["episodes"]}')
         seed = RosParameter('seed', value=self._values['first_episode'] + self._episode)
         request = SetParameters.Request(parameters=[seed.to_parameter_msg()])
-        self._then(self._parameters.call_async(request), self._request_reset)
+        self._ask(self._parameters, request, self._request_reset)
 
     def _request_reset(self, answer: SetParameters.Response) -> None:
         if not answer.results[0].successful:
             self.get_logger().error(f'the robot refuses the episode: {answer.results[0].reason}')
             self._ended.set()
             return
-        self._then(self._reset.call_async(Trigger.Request()), self._start)
+        self._ask(self._reset, Trigger.Request(), self._start)
 
     def _start(self, answer: Trigger.Response) -> None:
         steps, limit = self._values['episode_steps'], self._values['max_speed']
@@ -101,8 +108,22 @@ class RandomDriverNode(Node):
         self._starts_at_ns = int(json.loads(answer.message)['stamp_ns'])
         self._episode += 1
 
-    def _then(self, future: Future, proceed: Any) -> None:
-        future.add_done_callback(partial(lambda go, done: go(done.result()), proceed))
+    def _ask(self, client: Any, request: Any, proceed: Callable[[Any], None]) -> None:
+        """Call a service, again if it does not answer, and go on with its answer."""
+        self._asked = asked = client.call_async(request)
+        self._ask_again = partial(self._ask, client, request, proceed)
+        self._impatience.reset()
+
+        def answered(done: Future) -> None:
+            if self._asked is asked:
+                self._asked = None
+                proceed(done.result())
+
+        asked.add_done_callback(answered)
+
+    def _repeat(self) -> None:
+        if self._asked is not None:
+            self._ask_again()
 
     def _answer(self, image: Image) -> None:
         """Command what comes next; the stamp is that of the image it answers."""

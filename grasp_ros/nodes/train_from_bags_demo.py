@@ -19,13 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from grasp_ros.nodes.processes import Child, ChildDiedError
+from grasp_ros.nodes.processes import Child, ChildDiedError, die_with_parent
 from grasp_ros.nodes.watch import Interrupted, Watch
 
 TIME_SCALE = 30.0
 BAGS = 4
 EPISODE_STEPS = 60
-FIRST_EPISODE = 100_000
+FIRST_EPISODE = 1_000_000
 """Far from the seeds that the planner is judged on."""
 RECORDED_TOPICS = ('image', 'command')
 POLL_S = 0.2
@@ -173,7 +173,8 @@ def _drive(options: argparse.Namespace, watch: Watch) -> int:
 
 def _run(module: str, arguments: Sequence[str], watch: Watch) -> int:
     """Run a command of this package in the foreground; its exit status."""
-    process = subprocess.Popen([sys.executable, '-m', module, *arguments])
+    command = [sys.executable, '-m', module, *arguments]
+    process = subprocess.Popen(command, preexec_fn=die_with_parent())
     try:
         while process.poll() is None:
             watch.check()

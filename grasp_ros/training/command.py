@@ -26,12 +26,14 @@ from grasp_ros.training.extraction.extract import extract, report
 from grasp_ros.training.from_recorded import train_from_recorded
 from grasp_ros.training.gates import Gates, measure
 from grasp_ros.training.latents import EpisodeLatents, encode_all
+from grasp_ros.training.loop import Log
 from grasp_ros.training.manifold import calibrate_manifold
 from grasp_ros.training.novelty import with_novelty
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.phases import PRECISIONS, Trainer
 from grasp_ros.training.recipes import RECIPES, RECORDED, SIMULATED_ONLY, TrainConfig
 from grasp_ros.training.run_folder import check_settings, spent_minutes, versions
+from grasp_ros.training.tensorboard import tensorboard_log
 
 HELD_OUT_LAYOUTS = 50
 ON_POLICY_EPISODES_EACH = 4
@@ -39,8 +41,15 @@ LAYOUT_STREAM, ON_POLICY_STREAM = 7, 11
 """Tell the randomness of the worlds from that of the motion."""
 
 
-def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibration, float]:
+def train(
+    config: TrainConfig, work: Path, log: Log | None = None
+) -> tuple[CompactModel, Gates, Calibration, float]:
     """Train all parts of the model, resuming from `work` where a run was interrupted.
+
+    Args:
+        config: settings.
+        work: folder of the progress.
+        log: takes the loss terms.
 
     Returns:
         The model, its gates, its calibration, and the standard deviation of the actions in m/s.
@@ -51,7 +60,7 @@ def train(config: TrainConfig, work: Path) -> tuple[CompactModel, Gates, Calibra
     """
     check_settings(asdict(config), work)
     dataset = record(config, config.layouts, config.episodes, config.length, config.seed)
-    trainer = Trainer(config, dataset, work)
+    trainer = Trainer(config, dataset, work, log=log)
     model = trainer.model
     trainer.world_model()
     latents = _encode(model, dataset)
@@ -181,6 +190,9 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]
     parser.add_argument(
         '--threads', type=int, default=1, help='CPU threads; other than 1 changes the last digits'
     )
+    parser.add_argument(
+        '--tensorboard', action='store_true', help='write loss terms to the work folder'
+    )
     parser.add_argument('--device', default='cpu', help='to train recorded data on, as cuda')
     parser.add_argument(
         '--task', choices=list(RECIPES), default=argparse.SUPPRESS,
@@ -237,15 +249,16 @@ def main(arguments: list[str] | None = None) -> int:
         }
 
     try:
+        log = tensorboard_log(parsed.work / 'tensorboard') if parsed.tensorboard else None
         folder = parsed.recorded
         if parsed.bags is not None:
             folder = parsed.work / 'dataset'
             report(extract(extraction(parsed.bags, parsed), folder))
         if folder is None:
-            failures = _train_and_write(config, parsed.work, parsed.output, provenance)
+            failures = _train_and_write(config, parsed.work, parsed.output, provenance, log)
         else:
             failures = train_from_recorded(
-                config, folder, parsed.work, parsed.output, provenance, parsed.device
+                config, folder, parsed.work, parsed.output, provenance, parsed.device, log
             )
     except KeyboardInterrupt:
         spent_minutes(parsed.work, time.monotonic() - began)
@@ -260,10 +273,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train_and_write(
-    config: TrainConfig, work: Path, output: Path, provenance: Callable[[], dict[str, object]]
+    config: TrainConfig,
+    work: Path,
+    output: Path,
+    provenance: Callable[[], dict[str, object]],
+    log: Log | None,
 ) -> list[str]:
     """Train for a simulated task; returns the gates that are missed, in words."""
-    model, gates, calibration, action_std = train(config, work)
+    model, gates, calibration, action_std = train(config, work, log)
     origin = provenance()
     write(output, model, gates, calibration, action_std, TASKS[config.task], origin)
     one_step = calibration.model_dump(include=ONE_STEP, exclude_none=True)

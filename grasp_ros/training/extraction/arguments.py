@@ -12,8 +12,8 @@ from grasp_ros.training.extraction.extract import Extraction
 
 OPTIONS = (
     'image_topic', 'action_topic', 'action_names', 'action_kind', 'action_units', 'action_low',
-    'action_high', 'clock', 'image_size', 'image_fit', 'model_dt', 'frame_skip', 'lag',
-    'command_timeout', 'tolerance',
+    'action_high', 'proprioception_topic', 'proprioception_names', 'clock', 'image_size',
+    'image_fit', 'model_dt', 'frame_skip', 'lag', 'command_timeout', 'tolerance',
 )  # fmt: skip
 
 
@@ -36,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add('--action-low', nargs='+', type=float, metavar='X',
         help='lower limits of the components (default: the lowest that was recorded)')  # fmt: skip
     add('--action-high', nargs='+', type=float, metavar='X', help='upper limits')
+    add('--proprioception-topic', metavar='TOPIC', help='of what the robot feels (default: none)')
+    add('--proprioception-names', nargs='+', metavar='NAME', help='components of it, as '
+        'position.wrist or linear.x (default: positions of all joints, numbers of an array)')
     add('--clock', choices=('stamp', 'log'), help='time of headers, or of the recording '
         '(default: headers where images and commands have them)')  # fmt: skip
     add('--image-size', type=int, metavar='PX',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,10 @@ from grasp_ros.training.description import (
 from grasp_ros.training.extraction.command_stream import STAMPED, CommandStream, read_commands
 from grasp_ros.training.extraction.image_stream import ImageStream, read_images
 from grasp_ros.training.extraction.pairing import PairedEpisode, PairingRule, pair
+from grasp_ros.training.extraction.proprioception_stream import (
+    ProprioceptionStream,
+    read_proprioception,
+)
 from grasp_ros.training.recorded import RecordedWriter
 
 NANOSECONDS = 10**9
@@ -45,6 +49,8 @@ class Extraction:
         action_units: of the components; empty for those usual for the type.
         action_low: limits of the components; empty for the lowest and highest recorded.
         action_high: see `action_low`.
+        proprioception_topic: of what the robot feels; empty for none.
+        proprioception_names: components of it; empty for positions of all joints or all numbers.
         clock: whether time is that of the headers, where images and commands have such, or when
             messages were recorded.
         image: size of the pictures, and how they are brought to it.
@@ -63,6 +69,8 @@ class Extraction:
     action_units: tuple[str, ...] = ()
     action_low: tuple[float, ...] = ()
     action_high: tuple[float, ...] = ()
+    proprioception_topic: str = ''
+    proprioception_names: tuple[str, ...] = ()
     clock: Literal['stamp', 'log'] = 'stamp'
     image: ImagePipeline = SMALL
     model_dt: float = 0.0
@@ -132,16 +140,21 @@ def extract(wanted: Extraction, folder: Path) -> Counts | None:
     rule: PairingRule | None = None
     for path, stream in zip(paths, streams, strict=True):
         with _images(path, wanted, by_stamp, folder.parent) as images:
-            if rule is None:
-                rule = _rule(wanted, stream, images)
-            if writer is None:
-                description = _describe(wanted, stream, used, rule, source)
-                writer = RecordedWriter(unfinished, description, overwrite=True)
+            rule = rule or _rule(wanted, stream, images)
             counts.images += len(images.times_ns) + images.refused
             counts.refused += images.refused
+            felt = _proprioception(path, wanted, by_stamp)
+            if writer is None:
+                names = felt.names if felt else ()
+                description = _describe(wanted, stream, used, rule, names, source)
+                writer = RecordedWriter(unfinished, description, overwrite=True)
+            if felt is not None:
+                images = _with_proprioception(images, felt, rule, path)
             values = stream.values[:, used]
             for episode in pair(images.times_ns, stream.times_ns, values, rule):
-                _add(writer, images, episode, counts)
+                _add(writer, images, episode, felt, rule)
+                counts.frames += len(episode.frames)
+                counts.episodes += 1
     assert writer is not None and rule is not None
     writer.close()
     if not counts.episodes:
@@ -168,11 +181,38 @@ def report(counts: Counts | None) -> None:
 
 
 def _add(
-    writer: RecordedWriter, images: ImageStream, episode: PairedEpisode, counts: Counts
+    writer: RecordedWriter,
+    images: ImageStream,
+    episode: PairedEpisode,
+    felt: ProprioceptionStream | None,
+    rule: PairingRule,
 ) -> None:
-    writer.add(images.pictures(episode.frames), episode.commands)
-    counts.frames += len(episode.frames)
-    counts.episodes += 1
+    values = None
+    if felt is not None:
+        times = images.times_ns[episode.frames]
+        values = felt.nearest(times, rule.model_dt * NANOSECONDS / 2)[0]
+    writer.add(images.pictures(episode.frames), episode.commands, values)
+
+
+def _proprioception(
+    path: Path, wanted: Extraction, by_stamp: bool
+) -> ProprioceptionStream | None:
+    if not wanted.proprioception_topic:
+        return None
+    with BagReader(path) as bag:
+        return read_proprioception(
+            bag, wanted.proprioception_topic, wanted.proprioception_names, by_stamp
+        )
+
+
+def _with_proprioception(
+    images: ImageStream, felt: ProprioceptionStream, rule: PairingRule, path: Path
+) -> ImageStream:
+    """The images with proprioception within half a step; the others are as if they were lost."""
+    _, known = felt.nearest(images.times_ns, rule.model_dt * NANOSECONDS / 2)
+    if not known.all():
+        print(f'{path}: {(~known).sum()} images have no proprioception near them', flush=True)
+    return replace(images, times_ns=images.times_ns[known], rows=images.rows[known])
 
 
 @contextmanager
@@ -265,6 +305,7 @@ def _describe(
     stream: CommandStream,
     used: NDArray[np.int64],
     rule: PairingRule,
+    felt: Sequence[str],
     source: dict[str, object],
 ) -> Description:
     names = [stream.names[index] for index in used]
@@ -281,6 +322,7 @@ def _describe(
         cameras=['image'],
         model_dt=rule.model_dt,
         frame_skip=rule.frame_skip,
+        proprioception=list(felt),
         source=source,
     )
 
