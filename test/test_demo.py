@@ -17,6 +17,7 @@ import ros_harness  # noqa: F401 (a ROS domain of the test's own)
 from PIL import Image
 
 from grasp_ros.models.calibration import Calibration
+from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.nodes import demo
 from grasp_ros.sim.tasks import TASKS
@@ -119,6 +120,30 @@ def start(tmp_path):
         run.popen.wait()
 
 
+@pytest.fixture(scope='module')
+def untrained_push_t(tmp_path_factory):
+    """Return parameters for a model of Push-T that has learned nothing."""
+    pytest.importorskip('pymunk')
+    from grasp_ros.training.push_t_data import describe
+
+    description = describe(64, {})
+    action = description.action
+    folder = tmp_path_factory.mktemp('push_t')
+    torch.manual_seed(0)
+    save_model(
+        folder,
+        CompactModel(CompactConfig(action_dim=10)),
+        image=description.image,
+        model_dt=description.model_dt,
+        frame_skip=description.frame_skip,
+        action={**action.model_dump(), 'mean': [0.0, 0.0], 'std': [0.02, 0.02]},
+        calibration=Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0),
+    )
+    path = folder / 'parameters.yaml'
+    path.write_text(PARAMETERS.format(model=folder, horizon=3))
+    return path
+
+
 def gone(pids):
     return not any(Path(f'/proc/{pid}').exists() for pid in pids)
 
@@ -191,10 +216,27 @@ def test_a_planner_that_cannot_be_configured_ends_the_demo(start, tmp_path):
     assert not (run.output / 'report.json').exists()
 
 
+def test_push_t_is_judged_by_its_own_criterion(start, untrained_push_t):
+    run = start('--task', 'push_t', '--episodes', 1, '--seed', 1001, '--params', untrained_push_t)
+    status = run.popen.wait(120)
+    report = run.report
+    assert report['task'] == 'push_t'
+    (episode,) = report['episodes']
+    assert (episode['seed'], episode['group']) == (1001, 'block_moves')
+    assert 0 < episode['steps'] <= 50
+    reached = episode['position_px'] < 20.0 and episode['angle_deg'] < 20.0
+    assert episode['reached'] == reached and status == (0 if reached else 1), run.said
+    assert report['success']['block_moves']['episodes'] == 1
+    assert 'RUNNING, step' in run.said
+    with Image.open(run.output / 'film_strip.png') as film:
+        assert film.width > 0
+
+
 @pytest.mark.parametrize(
     ('arguments', 'fault'),
     [
         (['--episodes', '0'], '0 episodes'),
+        (['--task', 'push_t', '--episodes', '0'], '0 episodes'),
         (['--seed', '-2'], 'first seed is -2'),
         (['--seed', str(2**31)], 'too large'),
         (['--required-successes', '6'], 'between 0 and 5'),
