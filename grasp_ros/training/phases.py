@@ -85,6 +85,7 @@ class Trainer:
             inverse_dynamics=config.inverse_dynamics,
             displacement=config.displacement,
             reconstruction=config.reconstruction,
+            decoded=config.decoded,
         )
         self._inverse = inverse_heads(self.model, self._weights)
         self.model.fit_images(images)
@@ -101,7 +102,7 @@ class Trainer:
             self._world_model_parts(),
             lambda rng: self._world_model_loss(self._dataset, rng),
             config.iterations,
-            1e-3,
+            config.learning_rate,
             early_stop,
         )
 

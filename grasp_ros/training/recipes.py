@@ -34,6 +34,8 @@ class TrainConfig:
         inverse_dynamics: of single actions.
         displacement: of inverse dynamics over several steps.
         reconstruction: of decoded pictures.
+        decoded: one window in so many is decoded for that.
+        learning_rate: of encoder and predictor, at its highest.
         latent_dim: D.
         hidden: width of the predictor.
         channels: of the encoder's first layers.
@@ -70,6 +72,8 @@ class TrainConfig:
     inverse_dynamics: float = 1.0
     displacement: float = 0.0
     reconstruction: float = 0.0
+    decoded: int = 4
+    learning_rate: float = 1e-3
     latent_dim: int = 32
     hidden: int = 384
     channels: int = 16

@@ -18,8 +18,6 @@ from grasp_ros.training.losses import covariance, variance_hinge
 DISPLACEMENT_TARGETS = (2, 4)
 """Which of these frames are compared with the first one in inverse dynamics of several steps."""
 LEAST_DISPLACEMENT = 0.01
-RECONSTRUCTED_PART = 4
-"""One window in so many is decoded."""
 SPAN = 25
 """Model steps of the rollouts, unless another number is asked for."""
 SHORTEST_SPAN = 2
@@ -39,7 +37,10 @@ def target_steps(span: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class WorldModelWeights:
-    """Weights of the loss terms; the rollout has weight 1."""
+    """Weights of the loss terms; the rollout has weight 1.
+
+    `decoded` is no weight: one window in so many is decoded.
+    """
 
     one_step: float = 1.0
     variance: float = 1.0
@@ -48,6 +49,7 @@ class WorldModelWeights:
     inverse_dynamics: float = 1.0
     displacement: float = 0.0
     reconstruction: float = 0.0
+    decoded: int = 4
 
 
 def inverse_heads(model: CompactModel, weights: WorldModelWeights) -> nn.ModuleList:
@@ -103,7 +105,7 @@ def world_model_loss(
         terms['displacement'] = _displacement(inverse, latents, actions, targets_at)
     if weights.reconstruction:
         # What never moves, as walls, is in hardly any other term.
-        part = slice(0, None, RECONSTRUCTED_PART)
+        part = slice(0, None, weights.decoded)
         terms['reconstruction'] = reconstruction_error(model, latents[part, 0], images[part, 0])
     total = terms['rollout']
     for name in tuple(terms)[1:]:
