@@ -111,6 +111,10 @@ ABLATIONS: Mapping[str, Variant] = {
     'grasp, 1 candidate': Variant('grasp', {'candidates': 1}),
     'grasp, 8 candidates': Variant('grasp', {'candidates': 8}),
     'grasp, 32 candidates': Variant('grasp', {'candidates': 32}),
+    'grasp, 1 candidate, no sync': Variant('grasp', {'candidates': 1, 'sync_every': 0}),
+    'grasp, 1 candidate, no sync, no proposals': Variant(
+        'grasp', {'candidates': 1, 'sync_every': 0, 'proposals': 0}
+    ),
     'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
     'grasp, no proposals': Variant('grasp', {'proposals': 0}),
     'grasp, latent distance': OWN['grasp, latent distance'],
