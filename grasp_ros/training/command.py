@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 import time
@@ -21,6 +22,12 @@ from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.distributed import (
+    number,
+    processes,
+    started_by_torchrun,
+    wait_for_all,
+)
 from grasp_ros.training.extraction.arguments import add_arguments, extraction, given_options
 from grasp_ros.training.extraction.extract import extract, report
 from grasp_ros.training.from_recorded import train_from_recorded
@@ -235,7 +242,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, report the gates, write the model; exit status 1 if a gate is missed."""
     parsed, config = parse(arguments)
     torch.set_num_threads(parsed.threads)
-    if parsed.restart:
+    if parsed.restart and os.environ.get('RANK', '0') == '0':
         shutil.rmtree(parsed.work, ignore_errors=True)
     parsed.work.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
@@ -250,16 +257,16 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         log = tensorboard_log(parsed.work / 'tensorboard') if parsed.tensorboard else None
-        folder = parsed.recorded
-        if parsed.bags is not None:
-            folder = parsed.work / 'dataset'
-            report(extract(extraction(parsed.bags, parsed), folder))
-        if folder is None:
+        if parsed.bags is None and parsed.recorded is None:
+            if started_by_torchrun():
+                raise ValueError('several processes train on recorded data only')
             failures = _train_and_write(config, parsed.work, parsed.output, provenance, log)
         else:
-            failures = train_from_recorded(
-                config, folder, parsed.work, parsed.output, provenance, parsed.device, log
-            )
+            with processes(parsed.device) as device:
+                folder = _dataset(parsed)
+                failures = train_from_recorded(
+                    config, folder, parsed.work, parsed.output, provenance, device, log
+                )
     except KeyboardInterrupt:
         spent_minutes(parsed.work, time.monotonic() - began)
         print(f'\nstopped; the same command resumes from {parsed.work}', file=sys.stderr)
@@ -270,6 +277,17 @@ def main(arguments: list[str] | None = None) -> int:
     for failure in failures:
         print(f'gate missed: {failure}', file=sys.stderr)
     return 1 if failures else 0
+
+
+def _dataset(parsed: argparse.Namespace) -> Path:
+    """Folder of the dataset; the first process extracts it from the bags where there are such."""
+    if parsed.bags is None:
+        return parsed.recorded
+    folder: Path = parsed.work / 'dataset'
+    if not number():
+        report(extract(extraction(parsed.bags, parsed), folder))
+    wait_for_all()
+    return folder
 
 
 def _train_and_write(

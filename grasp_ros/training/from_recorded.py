@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from grasp_ros.models.checkpoint import Manifest, save_model
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.description import DatasetError
+from grasp_ros.training.distributed import number
 from grasp_ros.training.evaluation import Evaluation, evaluate
 from grasp_ros.training.latents import encode_all
 from grasp_ros.training.loop import Log
@@ -68,6 +69,8 @@ def train_from_recorded(
     train, held_out = dataset.split(HELD_OUT, config.seed)
     check_settings({**asdict(config), **fingerprint(dataset)}, work)
     model = train_parts(config, train, held_out, work, device, log)
+    if number():
+        return []
     print('evaluating ...', flush=True)
     latents = encode_all(model, held_out)
     evaluation = evaluate(model, latents, held_out, np.random.default_rng(config.seed))
@@ -140,6 +143,9 @@ def train_parts(
     log: Log | None,
 ) -> CompactModel:
     """Train all parts of the model, resuming from `work` where a run was interrupted."""
+    if config.patience and held_out.lengths.max() < config.span:
+        print('no early stop: no held-out episode is long enough to judge by', flush=True)
+        config = replace(config, patience=0)
     trainer = Trainer(config, train, work, held_out, log, device)
     trainer.world_model()
     print('encoding the data ...', flush=True)

@@ -15,7 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
+
+from grasp_ros.training.distributed import number, of_the_first, several, wait_for_all
 
 SAVE_EVERY_S = 60.0
 LOG_EVERY = 50
@@ -50,7 +53,7 @@ class EarlyStop:
     @torch.no_grad()
     def judge(self, modules: nn.Module) -> float:
         """Evaluate, and keep the weights where they are the best so far."""
-        loss = self.loss()
+        loss = of_the_first(self.loss())
         self.without_gain += 1
         if loss < self.best:
             self.best, self.without_gain = loss, 0
@@ -89,7 +92,7 @@ def run_phase(
     """Minimise `loss` with AdamW and a cosine schedule; a finished phase returns at once.
 
     Each iteration's randomness derives from (seed, iteration) alone, so that a resumed run makes
-    the same steps as an uninterrupted one.
+    the same steps as an uninterrupted one; with several processes, from the process's number, too.
 
     Args:
         name: of the phase; its progress is kept in `folder`/`name`.pt.
@@ -116,7 +119,13 @@ def run_phase(
     if early_stop is not None:
         parts['early_stop'] = early_stop
     device = trained[0].device.type
+    step: nn.Module = _Step(modules, loss)
+    own_stream: list[int] = []
+    if several():
+        own_stream = [number()]
+        step = DistributedDataParallel(step, broadcast_buffers=False)
     done = 0
+    wait_for_all()
     if path.exists():
         saved = torch.load(path, weights_only=True)
         if saved['iterations'] != iterations or saved['seed'] != seed:
@@ -129,17 +138,21 @@ def run_phase(
         done = saved['done']
 
     def save() -> None:
+        if number():
+            return
         state = {key: part.state_dict() for key, part in parts.items()}
         temporary = path.with_suffix('.tmp')
         torch.save({'done': done, 'iterations': iterations, 'seed': seed, **state}, temporary)
         temporary.replace(path)
 
-    progress = tqdm(total=iterations, initial=done, desc=name, unit='it', mininterval=1.0)
+    progress = tqdm(
+        total=iterations, initial=done, desc=name, unit='it', mininterval=1.0, disable=number() > 0
+    )
     saved_at = time.monotonic()
     try:
         while done < iterations and not (early_stop is not None and early_stop.due):
             with torch.autocast(device, precision, enabled=precision is not None):
-                terms = loss(np.random.default_rng([seed, done]))
+                terms = step(np.random.default_rng([seed, done, *own_stream]))
             optimiser.zero_grad(set_to_none=True)
             terms['total'].backward()
             with interrupt_deferred():
@@ -155,7 +168,7 @@ def run_phase(
                 shown['held_out'] = early_stop.judge(modules)
             if shown:
                 progress.set_postfix({key: f'{value:.3g}' for key, value in shown.items()}, False)
-                if log is not None:
+                if log is not None and not number():
                     log(name, done, shown)
             if time.monotonic() - saved_at > SAVE_EVERY_S:
                 save()
@@ -165,6 +178,19 @@ def run_phase(
         save()
     if early_stop is not None and early_stop.best_weights:
         modules.load_state_dict(early_stop.best_weights)
+
+
+class _Step(nn.Module):
+    """The loss as a module, as DistributedDataParallel wants it."""
+
+    def __init__(self, modules: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self._modules_trained = modules
+        self._loss = loss
+
+    def forward(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Loss terms for one batch."""
+        return dict(self._loss(rng))
 
 
 def finished(folder: Path, name: str, iterations: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from grasp_ros.models.compact import CompactConfig, CompactModel
 from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.distributed import share
 from grasp_ros.training.latents import EpisodeLatents, encode_all
 from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase
 from grasp_ros.training.manifold import denoiser_loss
@@ -60,7 +62,9 @@ class Trainer:
             log: takes the loss terms.
             device: to train on.
         """
-        self._config = config
+        self._config = config = replace(
+            config, batch=share(config.batch), reach_batch=share(config.reach_batch)
+        )
         self._dataset = dataset
         self._held_out = held_out
         self._work = work

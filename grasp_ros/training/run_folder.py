@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from grasp_ros.training.distributed import number, wait_for_all
+
 
 def check_settings(settings: Mapping[str, Any], work: Path) -> None:
     """Refuse progress that was made with other settings: it would not fit the data.
@@ -19,9 +21,9 @@ def check_settings(settings: Mapping[str, Any], work: Path) -> None:
         ValueError: naming what differs.
     """
     path = work / 'settings.json'
-    if not path.exists():
+    if not number() and not path.exists():
         path.write_text(json.dumps(settings, indent=2) + '\n')
-        return
+    wait_for_all()
     earlier = json.loads(path.read_text())
     changed = [
         f'{name} {earlier.get(name)} (now {value})'
