@@ -31,9 +31,9 @@ RECORDED_TOPICS = ('image', 'command')
 POLL_S = 0.2
 TRAINING = (
     '--action-low', '-1', '-1', '--action-high', '1', '1',
-    '--batch', '32', '--iterations', '2500', '--patience', '0',
+    '--batch', '32', '--iterations', '3500', '--patience', '0',
     '--latent-dim', '32', '--hidden', '384', '--encoder-hidden', '128',
-    '--reach-iterations', '6000', '--predictor-iterations', '1500',
+    '--reach-iterations', '8000', '--predictor-iterations', '2000',
     '--decoder-iterations', '800', '--manifold-iterations', '2000',
 )  # fmt: skip
 PARAMETERS = """\
