@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.objective import squared_error
+from grasp_ros.core.objective import goal_distance
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.training.dataset import Dataset, draw_windows, frame_numbers
@@ -59,7 +59,7 @@ def calibrate(
     def curve(distance: Distance) -> DistanceCurve:
         return distance_curve(distance, latents, dataset, standing)
 
-    latent = curve(lambda first, second: squared_error(first, second, 1))
+    latent = curve(goal_distance(model, 'latent').to_goal)
     time_to_reach = curve(model.time_to_reach)
     return Calibration(
         one_step_latent=latent.median[1],

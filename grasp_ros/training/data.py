@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grasp_ros.core.inputs import Inputs
 from grasp_ros.sim.motion import MotionData
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld, paint_robots
 
@@ -63,6 +64,15 @@ class MotionDataset:
         paint_robots(pictures, positions.reshape(-1, 2), self.worlds[0].robot_radius)
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
         return tensor.unflatten(0, positions.shape[:-1])
+
+    @property
+    def inputs(self) -> Inputs:
+        """One camera."""
+        return Inputs()
+
+    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Nothing (*S, 0)."""
+        return torch.empty(*np.shape(steps), 0)
 
     def pixels(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.float64]:
         """True robot positions (*S, 2) in px: for judging, never for training the model."""

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grasp_ros.core.inputs import Inputs
+
 
 class Dataset(Protocol):
     """Episodes of pictures and the actions between them."""
@@ -27,8 +29,20 @@ class Dataset(Protocol):
         """Components A of a normalised action."""
         ...
 
+    @property
+    def inputs(self) -> Inputs:
+        """What a model can see and feel of it."""
+        ...
+
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S."""
+        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
+
+        Of K > 1 cameras they are (*S, K, 3, h, w).
+        """
+        ...
+
+    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Normalised proprioception (*S, Q) at index arrays of shape S; Q may be 0."""
         ...
 
     def actions(self, episodes: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Tensor:

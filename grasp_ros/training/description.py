@@ -56,6 +56,7 @@ class Description(Strict):
         model_dt: seconds from frame to frame.
         frame_skip: commands from frame to frame.
         proprioception: names of the Q components; empty for none.
+        proprioception_units: of each; empty where unknown.
         source: where it comes from, for people.
     """
 
@@ -66,6 +67,7 @@ class Description(Strict):
     model_dt: float = Field(gt=0)
     frame_skip: int = Field(default=1, gt=0)
     proprioception: list[str] = Field(default_factory=list)
+    proprioception_units: list[str] = Field(default_factory=list)
     source: dict[str, Any] = Field(default_factory=dict)
 
 

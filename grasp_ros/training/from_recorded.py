@@ -105,8 +105,6 @@ def check_usable(dataset: RecordedDataset, config: TrainConfig) -> None:
             f'{folder}: the pictures have {width} x {height} pixels; the compact model takes '
             f'squares whose side is a multiple of {SIDE_FACTOR}'
         )
-    if len(description.cameras) > 1:
-        raise DatasetError(f'{folder}: the compact model takes one camera')
     steps = int(dataset.lengths.sum())
     if steps < LEAST_STEPS:
         raise DatasetError(
@@ -171,10 +169,18 @@ def write(
 ) -> Manifest:
     """Write weights and manifest of a trained model."""
     description, space = dataset.description, train.action_space
+    felt = train.inputs.proprioception if model.config.proprioception else None
     return save_model(
         output,
         model,
         image=description.image,
+        cameras=description.cameras,
+        proprioception=None if felt is None else {
+            'names': list(felt.names),
+            'units': list(felt.units),
+            'mean': felt.mean.tolist(),
+            'std': felt.std.tolist(),
+        },
         model_dt=description.model_dt,
         frame_skip=description.frame_skip,
         action={

@@ -69,12 +69,16 @@ def embed(
         dataset: what the frames are of.
         episodes: of the frames.
         steps: within the episodes.
-        images: (*S, 3, h, w), where they are at hand or differ from those of the dataset.
+        images: as `dataset.images` gives them, where they are at hand or differ from those.
     """
     if images is None:
         images = dataset.images(episodes, steps)
-    flat = images.reshape(-1, *images.shape[-3:]).to(model.device)
-    return model.embed(flat).float().unflatten(0, np.shape(steps))
+    frames = np.ndim(steps)
+    flat = images.reshape(-1, *images.shape[frames:]).to(model.device)
+    felt = None
+    if model.config.proprioception:
+        felt = dataset.felt(episodes, steps).reshape(len(flat), -1).to(model.device)
+    return model.embed(flat, felt).float().unflatten(0, np.shape(steps))
 
 
 @torch.no_grad()

@@ -70,6 +70,8 @@ class Trainer:
         self._work = work
         self._log = log
         images = _some_images(config, dataset)
+        inputs = dataset.inputs
+        space = inputs.proprioception
         torch.manual_seed(config.seed)
         self.model = CompactModel(
             CompactConfig(
@@ -82,6 +84,8 @@ class Trainer:
                 reach_hidden=config.reach_hidden,
                 manifold_hidden=config.manifold_hidden,
                 keypoints=config.keypoints,
+                cameras=len(inputs.cameras),
+                proprioception=space.size if space is not None and config.proprioception else 0,
             )
         )
         self._weights = WorldModelWeights(
@@ -247,7 +251,7 @@ class Trainer:
 
 
 def _some_images(config: TrainConfig, dataset: Dataset) -> Tensor:
-    """Pictures (N, 3, h, w) from all over the data."""
+    """Pictures (N, 3, h, w), of several cameras (N, K, 3, h, w), from all over the data."""
     rng = np.random.default_rng(config.seed)
     if dataset.episodes < FITTED_IMAGES:
         return dataset.images(*draw_windows(dataset.lengths, 0, FITTED_IMAGES, rng))

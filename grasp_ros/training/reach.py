@@ -78,6 +78,9 @@ def reach_loss(
     """
     early, late, steps = sample_pairs(latents, batch, rng)
     violation = reach_violation(model.time_to_reach(early, late), steps)
+    if model.config.proprioception:
+        # Goals are looked at otherwise than starts: that one is there must be learned.
+        violation = violation + model.time_to_reach(early, early).square().mean()
     flat = latents.flat
     frames = len(flat) // layouts
     source = rng.integers(0, len(flat), batch)

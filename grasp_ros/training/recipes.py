@@ -48,6 +48,7 @@ class TrainConfig:
         predictor_span: model steps of the rollouts that the predictor alone learns from.
         patience: encoder and predictor stop early after so many evaluations on held-out data
             without gain, one every 250 iterations; 0 for never. Of recorded data only.
+        proprioception: 1 to feel what the data have of it, 0 to see only.
         precision: float32, or bfloat16 where autocast finds it exact enough.
     """
 
@@ -85,6 +86,7 @@ class TrainConfig:
     span: int = 25
     predictor_span: int = 16
     patience: int = 0
+    proprioception: int = 1
     precision: str = 'float32'
 
 

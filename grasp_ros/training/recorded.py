@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.core.inputs import Inputs
+from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.training.dataset import frame_numbers
 from grasp_ros.training.description import (
     DESCRIPTION_NAME,
@@ -159,12 +160,14 @@ class RecordedWriter:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of the commands of a dataset, per component (R,)."""
+    """Of the commands of a dataset, per component (R,), and of proprioception (Q,)."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    felt_mean: NDArray[np.float64]
+    felt_std: NDArray[np.float64]
 
 
 class RecordedDataset:
@@ -282,6 +285,25 @@ class RecordedDataset:
             raise DatasetError(f'{self.folder}: the dataset has no proprioception')
         return torch.from_numpy(np.array(self._proprioception[self._rows(episodes, steps)]))
 
+    @cached_property
+    def inputs(self) -> Inputs:
+        """Cameras, and proprioception with its statistics; errors as `statistics`."""
+        names = tuple(self.description.proprioception)
+        if not names:
+            return Inputs(tuple(self.description.cameras))
+        units = tuple(self.description.proprioception_units) or ('',) * len(names)
+        statistics = self.statistics
+        space = ProprioceptionSpace(names, units, statistics.felt_mean, statistics.felt_std)
+        return Inputs(tuple(self.description.cameras), space)
+
+    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+        """Normalised proprioception (*S, Q) at index arrays of shape S; Q may be 0."""
+        space = self.inputs.proprioception
+        if space is None:
+            return torch.empty(*np.shape(steps), 0)
+        values = self.proprioception(episodes, steps).double().numpy()
+        return torch.from_numpy(space.normalise(values)).float()
+
     def states(
         self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> NDArray[np.float64]:
@@ -321,7 +343,18 @@ class RecordedDataset:
                 f'{self.folder}: {", ".join(constant)} is the same in all commands, from which '
                 'nothing can be learned; record motion in it, or leave the component out'
             )
-        return Statistics(commands.mean(axis=0), commands.std(axis=0), low, high)
+        felt = np.zeros((1, 0))
+        if self._proprioception is not None:
+            felt = np.array(self._proprioception[used], np.float64)
+        spread = felt.std(axis=0)
+        return Statistics(
+            commands.mean(axis=0),
+            commands.std(axis=0),
+            low,
+            high,
+            felt.mean(axis=0),
+            np.where(spread > 0, spread, 1.0),
+        )
 
     @cached_property
     def action_space(self) -> ActionSpace:

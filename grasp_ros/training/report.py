@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.core.world_model import rollout, side_by_side
 from grasp_ros.images import encode_compressed, from_model_output
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
@@ -64,7 +64,7 @@ def reconstructions(
 ) -> NDArray[np.uint8]:
     """Held-out pictures above what the decoder makes of their latents, (h, w, 3) uint8."""
     episodes, steps = draw_windows(dataset.lengths, 0, RECONSTRUCTED, rng)
-    real = dataset.images(episodes, steps)
+    real = side_by_side(dataset.images(episodes, steps))
     return _grid([real, model.decode(latents.at(episodes, steps))])
 
 
@@ -86,7 +86,8 @@ def film_strips(
     )
     rows = []
     for strip in range(STRIPS):
-        rows.append(dataset.images(np.full_like(steps, episodes[strip]), start[strip] + steps))
+        shown = dataset.images(np.full_like(steps, episodes[strip]), start[strip] + steps)
+        rows.append(side_by_side(shown))
         rows.append(model.decode(imagined[strip, torch.from_numpy(steps)]))
     return _grid(rows), steps.tolist()
 

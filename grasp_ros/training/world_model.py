@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.core.world_model import rollout, side_by_side
 from grasp_ros.models.compact import CompactModel
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.latents import embed
@@ -55,8 +55,8 @@ class WorldModelWeights:
 def inverse_heads(model: CompactModel, weights: WorldModelWeights) -> nn.ModuleList:
     """Linear maps from pairs of latents to the (mean) action between them, one for each span."""
     spans = 1 + (len(DISPLACEMENT_TARGETS) if weights.displacement else 0)
-    latent_dim = model.config.latent_dim
-    return nn.ModuleList([nn.Linear(2 * latent_dim, model.action_dim) for _ in range(spans)])
+    width = model.latent_shape[0]
+    return nn.ModuleList([nn.Linear(2 * width, model.action_dim) for _ in range(spans)])
 
 
 def world_model_loss(
@@ -119,10 +119,11 @@ def reconstruction_error(model: CompactModel, latents: Tensor, images: Tensor) -
     Args:
         model: its decoder is judged.
         latents: (N, D).
-        images: (N, 3, h, w) in [0, 1].
+        images: (N, 3, h, w) in [0, 1]; of several cameras (N, K, 3, h, w).
     """
-    error = (model.decode(latents) - images).square()
-    emphasis = 1.0 + 20.0 * (images - model.mean_image).abs().amax(dim=1, keepdim=True)
+    error = (model.decode(latents) - side_by_side(images)).square()
+    unusual = side_by_side(images - model.mean_image)
+    emphasis = 1.0 + 20.0 * unusual.abs().amax(dim=1, keepdim=True)
     return 100.0 * (emphasis * error).mean()
 
 
