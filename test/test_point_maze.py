@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from grasp_ros.sim.camera_robot import FeelingRobot
 from grasp_ros.sim.point_maze import PointMaze, collect_mass_motion, draw_episode
+from grasp_ros.sim.point_maze_robot import PointMazeRobot
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL
 
 WORLD = PointMaze()
@@ -74,3 +76,53 @@ def test_an_episode_is_that_of_its_seed(seed):
     rooms = WORLD.room(ends)
     assert (rooms[0] != rooms[1]) == episode.through_door == (seed % 2 == 0)
     assert np.array_equal(draw_episode(WORLD, seed)[0].goal, episode.goal)
+
+
+def robot(seed=1000):
+    return PointMazeRobot(0.5, seed, 10.0)
+
+
+def test_the_simulated_robot_obeys_accelerations_and_feels_its_velocity():
+    made = robot()
+    start = made.truth()['pose']
+    made.command([0.5, 0.0], 10.0)
+    made.advance_to(10.3)
+    expected = WORLD.accelerate(state(place=(start.x, start.y)), np.array([[0.5, 0.0]]), 0.3)[0]
+    assert made.velocity() == pytest.approx(expected[2:])
+    assert made.truth()['pose'].x == pytest.approx(expected[0])
+    assert isinstance(made, FeelingRobot)
+
+
+def test_without_commands_the_simulated_robot_comes_to_rest():
+    made = robot()
+    made.command([0.5, 0.0], 10.0)
+    made.advance_to(10.5)
+    driven = made.velocity()
+    made.advance_to(11.5)
+    assert made.velocity() == pytest.approx(driven * np.exp(-WORLD.drag))
+    made.advance_to(5.0)
+    assert made.velocity() == pytest.approx(driven * np.exp(-WORLD.drag)), 'time stands still'
+
+
+def test_the_simulated_robot_begins_an_episode_at_rest():
+    made = robot()
+    made.command([1.0, 1.0], 10.0)
+    made.reset(1001, 11.0)
+    episode, way = draw_episode(WORLD, 1001)
+    told = made.episode()
+    assert told['seed'] == 1001 and told['way'] == way and not told['through_door']
+    assert not made.velocity().any()
+    assert np.array_equal(made.picture(), WORLD.render(episode.start[None])[0])
+    assert np.array_equal(made.goal_picture(), WORLD.render(episode.goal[None])[0])
+
+
+@pytest.mark.parametrize('values', [[1.0], [np.nan, 0.0], [1.0, 2.0, 3.0]])
+def test_the_simulated_robot_refuses_what_is_no_acceleration(values):
+    with pytest.raises(ValueError, match='must be two finite numbers'):
+        robot().command(values, 10.0)
+
+
+@pytest.mark.parametrize('timeout', [0.0, np.inf, -1.0])
+def test_the_timeout_of_commands_must_be_positive(timeout):
+    with pytest.raises(ValueError, match='command_timeout_s'):
+        PointMazeRobot(timeout, 0, 0.0)

@@ -22,7 +22,7 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.nodes.messages import message_class, time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos, proprioception_qos
+from grasp_ros.nodes.qos import goal_image_qos, image_qos
 from grasp_ros.nodes.spin import spin
 
 DESCRIPTION = """\
@@ -30,6 +30,7 @@ Publish what sensors saw, and goals, as they were recorded, and the time of the 
 for nodes with use_sim_time. Ends with the bag."""
 
 CLOCK_S = 0.01
+RELIABLE_DEPTH = 10
 ASK_S = 1.0
 FAILED = 2
 CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
@@ -87,7 +88,7 @@ class PlayNode(Node):
         found = message_class(kind)
         if found is None:
             raise BagError(f'{bag.path}: {name} is of type {kind}, which is not installed')
-        qos = image_qos() if kind in CLASSES else proprioception_qos()
+        qos = image_qos() if kind in CLASSES else RELIABLE_DEPTH
         return name, self.create_publisher(found, topic, qos)
 
     def _tick(self) -> None:

@@ -7,7 +7,9 @@ import math
 import sys
 from collections.abc import Sequence
 
+import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
+from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -23,9 +25,9 @@ from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.nodes.sim_time import SimTime
 from grasp_ros.nodes.spin import spin
 from grasp_ros.parameter import Parameter
-from grasp_ros.sim.camera_robot import ROBOTS, Pose, RobotSettings
+from grasp_ros.sim.camera_robot import ROBOTS, FeelingRobot, Pose, RobotSettings
 
-CAMERA_FRAME = 'camera'
+CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'
 GOAL_PERIOD_S = 1.0
 RESET_TICKS = 20
 """Simulated camera periods that a reset takes, where time is simulated."""
@@ -75,6 +77,11 @@ class SimRobotNode(Node):
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
         self._goal_image = self.create_publisher(Image, 'goal_image', goal_qos)
+        self._felt = (
+            self.create_publisher(TwistStamped, 'proprioception', 10)
+            if isinstance(self._robot, FeelingRobot)
+            else None
+        )
         self._compressed = (
             (
                 self.create_publisher(CompressedImage, 'image/compressed', image_qos()),
@@ -119,6 +126,8 @@ class SimRobotNode(Node):
         if self._compressed:
             message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
             self._compressed[0].publish(message)
+        if self._felt is not None and isinstance(self._robot, FeelingRobot):
+            self._felt.publish(_felt_message(self._robot.velocity(), stamp))
         for name, pose in self._robot.truth().items():
             self._truth[name].publish(_message(pose, stamp, self._robot.frame))
 
@@ -147,6 +156,12 @@ class SimRobotNode(Node):
     def _log_episode(self) -> None:
         seed = self._robot.episode()['seed']
         self.get_logger().info(f'episode of seed {seed}: {self._robot.summary()}')
+
+
+def _felt_message(velocity: NDArray[np.float64], stamp: Time) -> TwistStamped:
+    message = TwistStamped(header=Header(stamp=stamp.to_msg(), frame_id=BODY_FRAME))
+    message.twist.linear.x, message.twist.linear.y = map(float, velocity)
+    return message
 
 
 def _message(pose: Pose, stamp: Time, frame: str) -> PoseStamped:

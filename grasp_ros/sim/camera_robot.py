@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +79,15 @@ class CameraRobot(Protocol):
         ...
 
 
+@runtime_checkable
+class FeelingRobot(CameraRobot, Protocol):
+    """A robot whose pictures do not show all that matters."""
+
+    def velocity(self) -> NDArray[np.float64]:
+        """What it feels now: its velocity (2,) in m/s."""
+        ...
+
+
 class TwoRoomRobot:
     """The default task."""
 
@@ -129,8 +138,15 @@ def _push_t(settings: RobotSettings, seed: int, time_s: float) -> CameraRobot:
     return PushTRobot(seed, time_s)
 
 
+def _point_maze(settings: RobotSettings, seed: int, time_s: float) -> CameraRobot:
+    from grasp_ros.sim.point_maze_robot import PointMazeRobot
+
+    return PointMazeRobot(settings.command_timeout_s, seed, time_s)
+
+
 ROBOTS: Mapping[str, Callable[[RobotSettings, int, float], CameraRobot]] = {
     'two_room': TwoRoomRobot,
     'push_t': _push_t,
+    'point_maze': _point_maze,
 }
 """By name of the task: makes the robot from settings, seed and the time."""
