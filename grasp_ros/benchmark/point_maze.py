@@ -37,6 +37,7 @@ from grasp_ros.sim.point_maze import (
     VELOCITY,
     MassMotion,
     PointMaze,
+    budget_for,
     collect_mass_motion,
     draw_episode,
 )
@@ -47,7 +48,6 @@ from grasp_ros.training.point_maze import record
 
 FIRST_SEED = 1000
 HORIZON, REPLAN_EVERY = 30, 2
-STEPS_PER_PX, SPARE_STEPS = 1.0, 40
 OPEN_LOOP_STEPS = (1, 5, 10, 20)
 OPEN_LOOP_EPISODES, OPEN_LOOP_SEED = 150, 20267
 TRAINING = (
@@ -166,9 +166,7 @@ def measure(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
     times: list[float] = []
     for seed in tqdm(seeds, desc=folder.name, unit='episode'):
         episode, way_px = draw_episode(world, seed)
-        row, solves = drive(
-            controller, world, episode, round(STEPS_PER_PX * way_px) + SPARE_STEPS
-        )
+        row, solves = drive(controller, world, episode, budget_for(way_px))
         rows.append(row)
         times += solves
     reached = sum(row.reached for row in rows)

@@ -148,6 +148,9 @@ WORDINGS: Mapping[str, Wording] = {
     'two_room': Wording(
         'goal in', {'through_door': 'other room', 'same_room': 'same room'}, _distance
     ),
+    'point_maze': Wording(
+        'goal is', {'through_door': 'around', 'same_room': 'same side'}, _distance
+    ),
     'push_t': Wording(
         'block', {'block_moves': 'must move', 'block_rests': 'may rest'}, _pose_error
     ),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, Judge, Rules, episode_seeds
 from grasp_ros.nodes.demo_client import Start, Tick
+from grasp_ros.sim.point_maze import budget_for
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +44,7 @@ class TwoRoomTask(DemoTask):
 
     name = 'two_room'
     truth = ('pose',)
-    parameter_file = None
+    parameter_file: str | None = None
 
     def seeds(self, first: int, count: int) -> list[int]:
         """See `episode_seeds`."""
@@ -58,6 +59,19 @@ class TwoRoomTask(DemoTask):
     def state(self, tick: Tick) -> NDArray[np.float64]:
         """Position (2,) in px."""
         return tick.position_px
+
+
+class PointMazeTask(TwoRoomTask):
+    """A point mass with inertia: to the goal, and stay there."""
+
+    name = 'point_maze'
+    parameter_file = 'point_maze.yaml'
+
+    def judge(self, start: Start, horizon: int) -> Judge:
+        """As in two rooms, but the time is for the way, whatever the horizon."""
+        rules = Rules(budget_for(start.episode['way']))
+        seed = int(start.episode['seed'])
+        return EpisodeJudge(seed, start.through_door, start.goal_px, rules)
 
 
 class PushTTask(DemoTask):
@@ -92,7 +106,9 @@ class PushTTask(DemoTask):
         return np.append(places, block.angle)
 
 
-DEMO_TASKS: Mapping[str, DemoTask] = {task.name: task for task in (TwoRoomTask(), PushTTask())}
+DEMO_TASKS: Mapping[str, DemoTask] = {
+    task.name: task for task in (TwoRoomTask(), PointMazeTask(), PushTTask())
+}
 
 
 def parameter_files(task: DemoTask, given: Path | None) -> list[Path]:

@@ -119,6 +119,11 @@ def draw_episode(world: PointMaze, seed: int) -> tuple[Episode, float]:
             return Episode(seed, start * METRES_PER_PIXEL, goal * METRES_PER_PIXEL, around), length
 
 
+def budget_for(way_px: float) -> int:
+    """Control periods allowed for a way: 0.5 m/s on average, and 4 s."""
+    return round(way_px) + 40
+
+
 def collect_mass_motion(
     world: PointMaze, episodes: int, length: int, rng: np.random.Generator
 ) -> MassMotion:
