@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
+from grasp_ros.models.compact import CompactConfig
 from grasp_ros.training import calibrate as command
 from grasp_ros.training.calibrate import main
 from grasp_ros.training.calibration import Standing, distance_curve, steady_starts
@@ -152,8 +153,9 @@ class Copier:
 
     knows_manifold = False
     device = torch.device('cpu')
+    config = CompactConfig()
 
-    def embed(self, images):
+    def embed(self, images, proprioception=None):
         return images.mean(dim=(1, 2, 3))[:, None]
 
     def decode(self, latents):

@@ -1,5 +1,7 @@
 """The point mass as a task of sim_robot: what it feels over DDS, and what commands do to it."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -42,3 +44,12 @@ def test_it_feels_a_velocity_with_each_picture_and_keeps_some_of_it_without_comm
         stamps = {stamp_ns(message.header.stamp) for message in images}
         together = [stamp_ns(message.header.stamp) in stamps for message in felt[1:-1]]
         assert np.mean(together) > 0.8, 'a picture may be lost, but stamps are the same'
+
+
+@pytest.mark.slow
+def test_the_demo_drives_it_to_a_goal_with_the_committed_model(tmp_path):
+    arguments = ['--task', 'point_maze', '--episodes', '1', '--output', str(tmp_path)]
+    with process('grasp_ros.nodes.demo', *arguments) as child:
+        assert child.wait(240.0) == 0, child.output
+    (episode,) = json.loads((tmp_path / 'report.json').read_text())['episodes']
+    assert episode['reached'] and episode['seed'] == SEED

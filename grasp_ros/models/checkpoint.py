@@ -336,7 +336,10 @@ def write_model(folder: Path, *, weights: dict[str, Tensor], **manifest: Any) ->
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write a manifest beside the weights that it is of, never half of it."""
-    text = json.dumps(manifest.model_dump(mode='json', exclude_none=True), indent=2)
+    content = manifest.model_dump(mode='json', exclude_none=True)
+    if content['cameras'] == [CAMERA]:  # as before there could be several
+        del content['cameras']
+    text = json.dumps(content, indent=2)
     path = folder / MANIFEST_NAME
     unfinished = path.with_suffix('.unfinished')
     unfinished.write_text(text + '\n')
