@@ -7,16 +7,16 @@ in the node, where planning has a thread of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.objective import GoalDistance
-from grasp_ros.core.planner import Planner
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.benchmark.passing_on import PassingOn
+from grasp_ros.core.report import PlanReport
+from grasp_ros.core.types import Command, Plan, PlanProblem
 from grasp_ros.sim.tasks import TaskEpisode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL
 
@@ -24,23 +24,27 @@ SPREAD = 0.1
 RARE = 0.03
 
 
-class SlowPlanner:
+class Control(Protocol):
+    """What is driven with: a Controller, or something like it."""
+
+    @property
+    def planning_delay(self) -> float: ...  # noqa: D102 - as the Controller's, all of them
+    def reset(self) -> None: ...  # noqa: D102
+    def set_goal(self, image: NDArray[np.uint8]) -> bool: ...  # noqa: D102
+    def observe(self, image: NDArray[np.uint8], stamp_ns: int) -> str | None: ...  # noqa: D102
+    def plan(self, now_ns: int) -> PlanReport: ...  # noqa: D102
+    def planned(self, finished_ns: int) -> None: ...  # noqa: D102
+    def command(self, now_ns: int) -> Command: ...  # noqa: D102
+
+
+class SlowPlanner(PassingOn):
     """A planner during whose solves time passes.
 
     Attributes:
-        distance: of the planner.
         clock: what lets time pass; None where none does.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        """Slow `planner` down."""
-        self._planner = planner
-        self.distance: GoalDistance = planner.distance
-        self.clock: SlowEpisode | None = None
-
-    def prepare(self, problem: PlanProblem) -> None:
-        """See Planner."""
-        self._planner.prepare(problem)
+    clock: SlowEpisode | None = None
 
     def plan(
         self,
@@ -51,7 +55,7 @@ class SlowPlanner:
         deadline_s: float | None = None,
     ) -> Plan:
         """See Planner; the world goes on meanwhile."""
-        plan = self._planner.plan(problem, init, generator=generator, deadline_s=deadline_s)
+        plan = super().plan(problem, init, generator=generator, deadline_s=deadline_s)
         if self.clock is not None:
             self.clock.pass_planning_time()
         return plan
@@ -63,6 +67,7 @@ class SlowRun:
 
     Attributes:
         result: the verdict.
+        positions: (S, 2) in metres, where the robot was at each tick.
         change: mean squared change of the command from one tick to the next, (m/s)^2.
         overshoot: how far the robot went beyond its goal in the direction of its arrival, metres;
             None where it never came near.
@@ -71,6 +76,7 @@ class SlowRun:
     """
 
     result: EpisodeResult
+    positions: NDArray[np.float64]
     change: float
     overshoot: float | None
     delay_s: float
@@ -82,9 +88,10 @@ class SlowEpisode:
 
     def __init__(
         self,
-        controller: Controller,
+        controller: Control,
         planner: SlowPlanner,
         task: TaskEpisode,
+        rules: Rules,
         planning_periods: float,
     ) -> None:
         """Begin at the start of the episode.
@@ -93,16 +100,14 @@ class SlowEpisode:
             controller: is reset.
             planner: of the controller.
             task: the episode and its world.
+            rules: what counts as success.
             planning_periods: median time of a solve in control periods. Single times are spread
                 by 10 %, and 3 % of them are twice as long.
         """
         episode = task.episode
         self._controller, self._planner, self._task = controller, planner, task
         self._judge = EpisodeJudge(
-            episode.seed,
-            episode.through_door,
-            episode.goal / METRES_PER_PIXEL,
-            Rules(budget=task.budget),
+            episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
         )
         self._rng = np.random.default_rng([episode.seed, 20264])
         self._period_ns = round(1e9 * task.world.control_period)
@@ -127,10 +132,12 @@ class SlowEpisode:
             plans += controller.plan(self._now_ns).plan is not None
             controller.planned(self._now_ns)
         self._planner.clock = None
+        positions = np.stack(self._positions)
         return SlowRun(
             self._judge.result(),
+            positions,
             float(np.square(np.diff(self._commands, axis=0)).sum(axis=1).mean()),
-            overshoot(np.stack(self._positions), task.episode.goal),
+            overshoot(positions, task.episode.goal),
             controller.planning_delay,
             plans,
         )
