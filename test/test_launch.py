@@ -25,11 +25,14 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
 from ros_harness import ros
 
+from grasp_ros.bags.message_types import stamp_ns
+from grasp_ros.bags.reader import BagReader
 from grasp_ros.nodes.qos import command_qos
 
 pytestmark = pytest.mark.ros
 
 FOLDER = Path(__file__).resolve().parents[1] / 'launch'
+BAG = Path(__file__).parent / 'data' / 'two_room'
 START_S = 90.0  # importing torch, loading, warming up; on a busy machine
 RUN = """
 import sys
@@ -197,6 +200,25 @@ def test_ctrl_c_stops_the_robot_and_leaves_no_traceback():
         assert (commands[-1].x, commands[-1].y) == (0.0, 0.0)
         assert demo.output.count('process has finished cleanly') == 2, demo.output
         assert 'Traceback' not in demo.output
+
+
+def test_a_bag_is_played_through_the_planner_and_what_it_does_recorded(tmp_path):
+    with ros(), launched('replay.launch.py', f'bag:={BAG}', f'record:={tmp_path}/again') as replay:
+        assert replay.popen.wait(START_S) == 0, replay.output
+        assert replay.output.count('process has finished cleanly') == 3, replay.output
+        assert 'Traceback' not in replay.output, replay.output
+    with BagReader(BAG) as played, BagReader(tmp_path / 'again') as bag:
+        recorded = [item.message for item in bag.messages(['/command'])]
+        assert any(message.twist.linear.x for message in recorded)
+        # On the clock of the bag, not of today.
+        begins_ns, ends_ns = played.start_ns, played.start_ns + played.duration_s * 1e9
+        assert all(begins_ns <= stamp_ns(message) <= ends_ns + 1e9 for message in recorded)
+
+
+def test_a_bag_that_cannot_be_played_ends_launch():
+    with launched('replay.launch.py', 'bag:=/no/such/bag', 'namespace:=robot5') as replay:
+        assert replay.popen.wait(START_S) == 1
+        assert 'no such bag' in replay.output
 
 
 @pytest.mark.parametrize(
