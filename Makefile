@@ -73,7 +73,7 @@ $(VENV_PYTHON):
 
 # launch/ and config/ are here because even an editable install copies them to share/.
 inputs := setup.py pyproject.toml package.xml CMakeLists.txt \
-  $(wildcard msg/*.msg action/*.action resource/*.in launch/*.py config/*.yaml)
+  $(wildcard msg/*.msg action/*.action resource/*.in launch/*.py config/*.yaml config/*.xml)
 
 # No date shows that a file was removed or the checkout moved: the stamp's content does.
 ifneq ($(shell cat .venv/.package 2>/dev/null),$(CURDIR) $(inputs))

@@ -310,3 +310,18 @@ def test_a_used_controller_does_what_a_fresh_one_does():
         return np.stack([c.action for c in rig.steps(10) if c.action is not None])
 
     assert np.array_equal(run(), run())
+
+
+def test_of_many_pictures_only_that_which_is_planned_from_is_decoded():
+    rig = Rig()
+    decoded = []
+
+    def shot(number):
+        return lambda: decoded.append(number) or picture(*rig.position)
+
+    rig.goal(1.0, 0.0)
+    for number in range(30):
+        assert rig.controller.observe(shot(number), rig.now + number * MS) is None
+        if number in (9, 29):
+            assert rig.plan().state is State.RUNNING
+    assert decoded == [9, 29]

@@ -100,7 +100,9 @@ def test_executables_name_a_python_without_torch(name):
     assert sys.executable in ended.stderr and 'must be the active one' in ended.stderr
 
 
-@pytest.mark.parametrize('pattern', ['launch/*.launch.py', 'config/*.yaml', 'msg/*.msg'])
+@pytest.mark.parametrize(
+    'pattern', ['launch/*.launch.py', 'config/*.yaml', 'config/*.xml', 'msg/*.msg']
+)
 def test_share_holds_every_file(pattern):
     share = prefix() / 'share' / 'grasp_ros'
     sources = {path.name: path.read_text() for path in ROOT.glob(pattern)}

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +100,21 @@ def test_a_run_that_saw_nothing_does_not_hold_and_can_be_written(tmp_path):
     save_plot(tmp_path / 'soak.png', Samples(), FULL)
     save_plot(tmp_path / 'soak.png', good_run(), FULL)
     assert (tmp_path / 'soak.png').stat().st_size > 1000
+
+
+def test_a_flooded_run_says_how_many_pictures_were_decoded(tmp_path):
+    soak = pytest.importorskip('grasp_ros.nodes.soak')
+    events = [{'ph': 'M', 'name': 'process_name'}]
+    for name, count, dur in (('receive', 90, 50), ('decode', 20, 900), ('plan', 20, 30_000)):
+        events += [{'ph': 'X', 'name': name, 'dur': dur}] * count
+    (tmp_path / 'trace.json').write_text(json.dumps(events))
+    run = good_run()
+    run.phases_ms = soak.durations(tmp_path / 'trace.json')
+    report = soak_report(run, replace(FULL, flood_hz=90.0))
+    assert (report['images']['received'], report['images']['decoded']) == (90, 20)
+    assert report['images']['decode_ms']['p99'] == 0.9
+    assert '90 received, 20 decoded' in summary(report)
+    assert soak_report(good_run(), FULL)['images'] is None
 
 
 def test_a_faster_copy_moves_as_far_in_a_step(tmp_path):

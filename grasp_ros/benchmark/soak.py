@@ -37,6 +37,7 @@ class Samples:
         prediction_errors: imagined against real, model steps of motion; NaN where unknown.
         episodes: goals given.
         reached: goals reached.
+        phases_ms: durations of the phases in the planner, where it was flooded.
         crash: why the run ended too early; empty if it did not.
     """
 
@@ -48,6 +49,7 @@ class Samples:
     prediction_errors: list[float] = field(default_factory=list)
     episodes: int = 0
     reached: int = 0
+    phases_ms: dict[str, list[float]] = field(default_factory=dict)
     crash: str = ''
 
 
@@ -61,6 +63,7 @@ class Conditions:
         control_rate: Hz.
         short: judge crashes, commands and memory only.
         cores: how many the run could use.
+        flood_hz: large pictures a second that the planner got; 0 for the robot's own.
     """
 
     duration_s: float
@@ -68,6 +71,7 @@ class Conditions:
     control_rate: float
     short: bool
     cores: int
+    flood_hz: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,8 @@ def memory_growth(memory: Sequence[tuple[float, int]], warm_up_s: float) -> floa
 def checks(samples: Samples, conditions: Conditions) -> list[Check]:
     """What must hold of a run."""
     warm_up = conditions.warm_up_s
-    growth = SHORT_MEMORY_GROWTH if conditions.short else MEMORY_GROWTH
+    short = conditions.short or conditions.flood_hz
+    growth = SHORT_MEMORY_GROWTH if short else MEMORY_GROWTH
     result = [
         Check('crashes', float(bool(samples.crash)), 0, ''),
         Check('commands outside limits or not finite', len(samples.bad_commands), 0, ''),
@@ -148,6 +153,7 @@ def soak_report(samples: Samples, conditions: Conditions) -> dict[str, Any]:
         'receiver_jitter_ms': _quantiles(1e3 * received),
         'prediction_error': _quantiles(np.array(samples.prediction_errors)),
         'memory_mib': _memory(samples, warm_up),
+        'images': _images(samples),
         'bad_commands': samples.bad_commands[:20],
         'crash': samples.crash,
         **asdict(conditions),
@@ -179,6 +185,11 @@ def summary(report: dict[str, Any]) -> str:
                 f'       {title}: median {found["p50"]:.2f}, p99 {found["p99"]:.2f}, '
                 f'max {found["max"]:.2f} ms'
             )
+    images = report['images']
+    if images is not None:
+        lines.append(
+            f'       large pictures: {images["received"]} received, {images["decoded"]} decoded'
+        )
     error = report['prediction_error']
     if error is not None:
         lines.append(
@@ -235,6 +246,18 @@ def _memory(samples: Samples, warm_up_s: float) -> dict[str, float] | None:
     if not after:
         return None
     return {'first': round(after[0], 1), 'last': round(after[-1], 1), 'max': round(max(after), 1)}
+
+
+def _images(samples: Samples) -> dict[str, Any] | None:
+    """What became of the large pictures; None where there were none."""
+    phases = samples.phases_ms
+    if not phases:
+        return None
+    return {
+        **{f'{phase}d': len(phases.get(phase, ())) for phase in ('receive', 'decode')},
+        **{f'{phase}_ms': _quantiles(np.array(phases.get(phase, ())))
+           for phase in ('receive', 'decode', 'preprocess')},
+    }  # fmt: skip
 
 
 def _known(value: float) -> float | None:

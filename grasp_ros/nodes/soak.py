@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import TwistStamped
 from rclpy.signals import SignalHandlerOptions
 
@@ -42,6 +43,8 @@ MEMORY_PERIOD_S = 1.0
 WARM_UP_SHARE, LONGEST_WARM_UP_S = 0.5, 180.0
 TOLERANCE = 1e-6
 HORIZON = 50
+TRACE = 'trace.json'
+LARGE_IMAGES = 'large_images.xml'
 
 
 class SoakClient(DemoClient):
@@ -121,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         control_rate=options.rate,
         short=options.short,
         cores=_use_few_cores(),
+        flood_hz=options.flood,
     )
     status = 0
     try:
@@ -142,19 +146,7 @@ def _perform(options: argparse.Namespace, samples: Samples, watch: Watch) -> Non
     with ExitStack() as stack:
         model = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_faster(find_model(MODEL), model, options.rate)
-        period_s = 1.0 / options.rate
-        robot = {'max_speed': factor, 'image_rate': options.rate, 'seed': FIRST_SEED}
-        planner = {
-            'model': model,
-            'control_rate': options.rate,
-            'planning_delay': period_s,
-            'planner.horizon': HORIZON,
-            'planner.deadline': 0.8 * period_s,
-        }
-        if options.short:  # each new horizon takes memory once: too long to wait for here
-            planner['planner.horizon_mode'] = 'fixed'
-        for name, values in (('sim_robot', robot), ('planner', planner)):
-            given = [part for key in values for part in ('-p', f'{key}:={values[key]}')]
+        for name, given in _nodes(options, model, factor).items():
             log = options.output / f'{name}.log'
             child = Child(name, f'grasp_ros.nodes.{name}', ['--ros-args', *given], log)
             stack.callback(child.stop)
@@ -170,6 +162,46 @@ def _perform(options: argparse.Namespace, samples: Samples, watch: Watch) -> Non
         client.begin()
         _drive(client, samples, options.duration)
         samples.solve_times_s = client.timing.solve_times_s
+    if options.flood:
+        samples.phases_ms = durations(options.output / TRACE)
+
+
+def _nodes(options: argparse.Namespace, model: Path, factor: float) -> dict[str, list[str]]:
+    """ROS arguments of each process by its name, the planner's last."""
+    period_s = 1.0 / options.rate
+    values: dict[str, dict[str, Any]] = {
+        'sim_robot': {'max_speed': factor, 'image_rate': options.rate, 'seed': FIRST_SEED},
+        'planner': {
+            'model': model,
+            'control_rate': options.rate,
+            'planning_delay': period_s,
+            'planner.horizon': HORIZON,
+            'planner.deadline': 0.8 * period_s,
+        },
+    }
+    if options.short:  # each new horizon takes memory once: too long to wait for here
+        values['planner']['planner.horizon_mode'] = 'fixed'
+    if options.flood:
+        share = Path(get_package_share_directory('grasp_ros'))
+        os.environ['FASTDDS_DEFAULT_PROFILES_FILE'] = str(share / 'config' / LARGE_IMAGES)
+        values['planner']['trace_file'] = options.output / TRACE
+        values = {'large_camera': {'rate': options.flood}, **values}
+    nodes = {
+        name: [part for key in own for part in ('-p', f'{key}:={own[key]}')]
+        for name, own in values.items()
+    }
+    if options.flood:
+        nodes['planner'] += ['-r', 'image:=large_image']
+    return nodes
+
+
+def durations(trace: Path) -> dict[str, list[float]]:
+    """How long each phase took each time, in milliseconds, by a latency trace of the planner."""
+    found: dict[str, list[float]] = {}
+    for event in json.loads(trace.read_text()):
+        if event['ph'] == 'X':
+            found.setdefault(event['name'], []).append(event['dur'] / 1e3)
+    return found
 
 
 def _drive(client: SoakClient, samples: Samples, duration_s: float) -> None:
@@ -209,12 +241,22 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='judge crashes, commands and memory (5 %% in place of 1 %%), not time: for busy '
         'machines; the horizon is fixed',
     )
+    parser.add_argument(
+        '--flood',
+        type=float,
+        default=0.0,
+        metavar='HZ',
+        help='send the planner pictures of 1280 x 720 at this rate, several cameras in one; judges '
+        'growth of memory as --short does',
+    )
     parser.add_argument('--output', type=Path, default=Path('out/soak'), help='default out/soak')
     options = parser.parse_args(arguments)
     if not options.duration >= 5:
         parser.error(f'--duration {options.duration:g}: at least 5 s')
     if not 1 <= options.rate <= 200:
         parser.error(f'--rate {options.rate:g}: between 1 and 200 Hz')
+    if not (options.flood == 0 or 1 <= options.flood <= 1000):
+        parser.error(f'--flood {options.flood:g}: between 1 and 1000 Hz')
     return options
 
 
