@@ -256,6 +256,9 @@ class Bench:
 
     @property
     def status(self):
+        """The newest status; the first one may come after the first command."""
+        if not self.statuses:
+            self.until(lambda: self.statuses)
         return self.statuses[-1].message
 
     def new_output(self):
