@@ -112,10 +112,11 @@ fuzz: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
 
 # Exit status 5 of pytest: nothing was selected, which is not a failure.
-pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(ARGS) || [ $$? -eq 5 ]
+pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(2) $(ARGS) || [ $$? -eq 5 ]
 
+# One after the other where nodes must keep time.
 test: setup
-	@$(call pytest,not slow and not ros)
+	@$(call pytest,not slow and not ros,-n auto --maxprocesses 4 --dist loadfile)
 	@$(call pytest,slow or ros)
 
 lint: setup

@@ -14,7 +14,7 @@ from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.speed import measure_iteration, random_problem
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
 from grasp_ros.benchmark.timing import Timing
-from grasp_ros.benchmark.tuning import GRIDS, Setting, grid, picks
+from grasp_ros.benchmark.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
 from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.objective import goal_distance, lifted_gradients
 from grasp_ros.models.compact import CompactConfig, CompactModel
@@ -175,9 +175,10 @@ def test_the_quickest_setting_that_is_good_enough_is_picked():
     assert picks(settings) == {'cem': {'samples': 64}, 'greedy': {'choices': 8}}
 
 
-def test_every_planner_is_tuned_with_the_same_effort():
-    assert {len(settings) for settings in GRIDS.values()} == {8}
-    for name, settings in GRIDS.items():
+@pytest.mark.parametrize('grids', [GRIDS, PUSH_T_GRIDS], ids=['drawn worlds', 'Push-T'])
+def test_every_planner_is_tuned_with_the_same_effort(grids):
+    assert {len(settings) for settings in grids.values()} == {8}
+    for name, settings in grids.items():
         config = PLANNERS[VARIANTS[name].planner].config
         assert len({repr(config(**options)) for options in settings}) == 8
 

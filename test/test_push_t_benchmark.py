@@ -22,10 +22,13 @@ from grasp_ros.benchmark.push_t_oracle import (
 from grasp_ros.benchmark.push_t_probe import fit_probe
 from grasp_ros.benchmark.push_t_recorded import imagined_share
 from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
+from grasp_ros.benchmark.push_t_variants import PUSH_T_VARIANTS
+from grasp_ros.benchmark.variants import VARIANTS
 from grasp_ros.core.types import ActionKind
 from grasp_ros.core.world_model import rollout
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.planners.registry import PLANNERS
 from grasp_ros.sim.push_t import advance, make_state, succeeded
 
 NEAR_BLOCK = make_state([200.0, 290.0], [260.0, 250.0], 0.3)
@@ -214,6 +217,31 @@ def test_command_writes_table_and_plots_and_goes_on(tmp_path, monkeypatch, rando
     assert main([*command, '--resume']) == 0
     again = json.loads((tmp_path / 'push_t.json').read_text())
     assert again['rows'] == results['rows']
+
+
+def test_tuning_tries_all_settings_on_the_tuning_seeds(tmp_path, monkeypatch, random_model):
+    monkeypatch.setattr(push_t_probe, 'EPISODES', 5)
+    command = [
+        '--tune', '--models', str(random_model), '--planners', 'random_shooting',
+        '--horizons', '10', '--episodes', '2', '--timed-episodes', '1', '--workers', '1',
+        '--output', str(tmp_path),
+    ]
+    assert main(command) == 0
+    results = json.loads((tmp_path / 'tuning_push_t.json').read_text())
+    assert results['tuning_seeds'] == [100_000, 100_001]
+    assert (results['horizon'], len(results['settings'])) == (2, 8)
+    assert [setting['picked'] for setting in results['settings']].count(True) == 1
+    with pytest.raises(SystemExit):
+        main(['--tune', '--models'])
+
+
+def test_settings_chosen_on_push_t_do_not_change_what_a_row_is_about():
+    for name, variant in VARIANTS.items():
+        settled = PUSH_T_VARIANTS[name]
+        assert settled.planner == variant.planner
+        assert {**settled.options, **variant.options} == settled.options
+        PLANNERS[settled.planner].config(**settled.options)
+    assert PUSH_T_VARIANTS['grasp, published'] == VARIANTS['grasp, published']
 
 
 def test_horizons_between_model_steps_are_refused(capsys):

@@ -28,8 +28,11 @@ from grasp_ros.benchmark.push_t_cells import (
 from grasp_ros.benchmark.push_t_files import NOTES, write
 from grasp_ros.benchmark.push_t_probe import ProbeError
 from grasp_ros.benchmark.push_t_recorded import imagined_share
+from grasp_ros.benchmark.push_t_variants import PUSH_T_VARIANTS
 from grasp_ros.benchmark.report_files import content_of
 from grasp_ros.benchmark.seeds import evaluation_seeds, tuning_seeds
+from grasp_ros.benchmark.tuning import PUSH_T_GRIDS, tuning_cells
+from grasp_ros.benchmark.tuning_run import Tuning, tune_and_write
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
 from grasp_ros.models.checkpoint import CheckpointError, find_model
 from grasp_ros.sim.push_t import FRAME_SKIP
@@ -67,6 +70,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--oracle-horizons', nargs='+', type=int, default=[25, 40], metavar='H')
     add('--oracle-loops', nargs='+', choices=['open', 'closed'], default=['open'],
         help='of the oracle, which is slow; default open')
+    add('--tune', action='store_true',
+        help='try eight settings of each planner on the tuning seeds instead, at the first horizon')
     add('--timed-episodes', type=int, default=2, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 2')
     add_running(parser, Path('out/bench_push_t'))
@@ -88,6 +93,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         evaluation_seeds(max(0, len(options.models) - 1), options.episodes)
     except ValueError as error:
         parser.error(f'--episodes: {error}')
+    if options.tune and not options.models:
+        parser.error('--tune needs a model: name it with --models')
     if not options.models and not options.oracle_planners:
         parser.error('nothing to run: neither --models nor --oracle-planners')
     return options
@@ -193,7 +200,9 @@ class Run:
         horizon: int,
         loop: str,
     ) -> Cell:
-        options, variant = self._options, with_effort(VARIANTS[name], effort)
+        options = self._options
+        variants = VARIANTS if task == ORACLE_TASK else PUSH_T_VARIANTS
+        variant = with_effort(variants[name], effort)
         return Cell(
             task=task,
             name=name_with(name, effort),
@@ -227,10 +236,40 @@ def _planners(options: argparse.Namespace, horizon: int) -> list[tuple[str, int]
     return planners
 
 
+def tune_push_t(options: argparse.Namespace) -> int:
+    """Try the settings of each planner in closed loop; see `tune_and_write`."""
+    model = str(find_model(options.models[0]))
+    folder = options.output / 'cache'
+    probe_for(model, folder)
+    horizon = options.horizons[0] // FRAME_SKIP
+    cells = tuning_cells(
+        TASK,
+        model,
+        options.planners,
+        horizon,
+        tuning_seeds(0, options.episodes),
+        FRAME_SKIP * options.replan_every,
+        PUSH_T_GRIDS,
+    )
+    tuning = Tuning(
+        TASK,
+        model,
+        horizon,
+        cells,
+        partial(run_cell, cache=folder),
+        partial(time_cell, cache=folder),
+        partial(decode_result, row=PushTRow),
+        Cache(folder, options.resume, digest_of),
+    )
+    return tune_and_write(tuning, options)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write; 130 after Ctrl-C, 2 where something that it needs is missing."""
     options = parse(arguments)
     try:
+        if options.tune:
+            return tune_push_t(options)
         run = Run(options)
 
         def finish() -> None:

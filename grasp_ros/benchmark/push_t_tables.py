@@ -103,8 +103,11 @@ def failure_table(episodes: Sequence[Row]) -> str:
     lines = [
         '### Where episodes fail',
         '',
-        '| task | planner | H | loop | reached | imagined, not reached: the model | not even '
-        'imagined: the planner | reached where the block must move |',
+        'Imagined but not reached is the fault of the model. Not even imagined is that of the '
+        'planner only as far as the model imagines the recorded commands to succeed, which do.',
+        '',
+        '| task | planner | H | loop | reached | imagined, not reached | neither '
+        '| reached where the block must move |',
         '|---|---|---|---|---|---|---|---|',
     ]
     groups: dict[tuple[Any, ...], list[tuple[bool, bool, bool]]] = {}

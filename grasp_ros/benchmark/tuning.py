@@ -60,6 +60,36 @@ GRIDS: Mapping[str, tuple[Options, ...]] = {
     ),
     'random_shooting': tuple({'proposals': 2**power} for power in range(4, 12)),
 }
+"""Tried on tasks whose model has a learned time to reach that is good; they minimise it."""
+
+DISTANCES: tuple[Options, ...] = ({'goal_distance': 'latent'}, {'goal_distance': 'auto'})
+PUSH_T_GRIDS: Mapping[str, tuple[Options, ...]] = {
+    'grasp': _crossed(
+        [
+            {'iterations': 6},
+            {'iterations': 24},
+            {'iterations': 60, 'patience': 1},
+            {'iterations': 6, 'action_step': 'gauss_newton'},
+        ],
+        DISTANCES,
+    ),
+    'greedy': _crossed([{'choices': 2**power} for power in (4, 6, 8, 10)], DISTANCES),
+    'cem': _crossed(_with_elites(_rounds((64, 3), (64, 10), (128, 6), (300, 10))), DISTANCES),
+    'icem': _crossed(_rounds((64, 3), (64, 10), (128, 6), (300, 10)), DISTANCES),
+    'mppi': _crossed(_rounds((64, 3), (64, 10), (128, 6), (300, 10)), DISTANCES),
+    'gradient': _crossed(
+        [{'iterations': 10}, {'iterations': 25}, {'iterations': 50}, {'iterations': 100}],
+        DISTANCES,
+    ),
+    'latco': _crossed(
+        [{'iterations': 5}, {'iterations': 10}, {'iterations': 20}, {'iterations': 40}],
+        DISTANCES,
+    ),
+    'random_shooting': _crossed(
+        [{'proposals': 2**power} for power in (5, 7, 9, 11)], DISTANCES
+    ),
+}
+"""Tried on Push-T, where which goal distance serves better is open."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +114,24 @@ class Setting:
 
 
 def tuning_cells(
-    task: str, model: str, names: Sequence[str], horizon: int, seeds: tuple[int, ...], every: int
+    task: str,
+    model: str,
+    names: Sequence[str],
+    horizon: int,
+    seeds: tuple[int, ...],
+    every: int,
+    grids: Mapping[str, tuple[Options, ...]] = GRIDS,
 ) -> list[Cell]:
     """A cell for each setting of the planners `names` that have a grid; a seeded one has its own.
 
     Args:
-        task: name in TASKS.
+        task: its name.
         model: folder.
         names: of planners; those without a grid are left out.
         horizon: T.
         seeds: of the episodes.
         every: control periods between replans.
+        grids: settings of each planner.
     """
     return [
         Cell(
@@ -108,16 +145,18 @@ def tuning_cells(
             replan_every=every,
         )
         for name in names
-        for options in grid(name)
+        for options in grid(name, grids)
     ]
 
 
-def grid(name: str) -> tuple[Options, ...]:
+def grid(
+    name: str, grids: Mapping[str, tuple[Options, ...]] = GRIDS
+) -> tuple[Options, ...]:
     """The settings of a planner that are tried, none where it has no grid.
 
     Those of a seeded rival are the rival's, with GRASP's seeds added.
     """
-    settings = GRIDS.get(name.removesuffix(SEEDED), ())
+    settings = grids.get(name.removesuffix(SEEDED), ())
     return tuple({**SEEDS, **setting} for setting in settings) if SEEDED in name else settings
 
 

@@ -118,6 +118,7 @@ ABLATIONS: Mapping[str, Variant] = {
     'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
     'grasp, no proposals': Variant('grasp', {'proposals': 0}),
     'grasp, latent distance': OWN['grasp, latent distance'],
+    'grasp, learned distance': Variant('grasp', {'goal_distance': 'auto'}),
     'grasp, Gauss-Newton actions': Variant('grasp', {'action_step': 'gauss_newton'}),
     'grasp, sync by sweeps': Variant('grasp', {'sync_kind': 'sweeps'}),
     'grasp, iterations while they help': Variant('grasp', {'iterations': 60, 'patience': 1}),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -200,7 +201,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--required-successes',
         type=int,
         metavar='N',
-        help='goals that must be reached for exit status 0, default all',
+        help='goals that must be reached for exit status 0, default all, of push_t two in five',
     )
     options = parser.parse_args(arguments)
     try:
@@ -213,7 +214,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if fault:
         parser.error(f'--params {options.params}: {fault}')
     if options.required_successes is None:
-        options.required_successes = options.episodes
+        share = DEMO_TASKS[options.task].required_share
+        options.required_successes = math.floor(share * options.episodes)
     elif not 0 <= options.required_successes <= options.episodes:
         parser.error(f'--required-successes must be between 0 and {options.episodes}')
     return options
