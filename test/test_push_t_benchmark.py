@@ -23,12 +23,12 @@ from grasp_ros.benchmark.push_t_probe import fit_probe
 from grasp_ros.benchmark.push_t_recorded import imagined_share
 from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
 from grasp_ros.benchmark.push_t_variants import PUSH_T_VARIANTS
-from grasp_ros.benchmark.variants import VARIANTS
+from grasp_ros.benchmark.tuning import PUSH_T_GRIDS
+from grasp_ros.benchmark.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
 from grasp_ros.core.types import ActionKind
 from grasp_ros.core.world_model import rollout
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact import CompactConfig, CompactModel
-from grasp_ros.planners.registry import PLANNERS
 from grasp_ros.sim.push_t import advance, make_state, succeeded
 
 NEAR_BLOCK = make_state([200.0, 290.0], [260.0, 250.0], 0.3)
@@ -236,15 +236,24 @@ def test_tuning_tries_all_settings_on_the_tuning_seeds(tmp_path, monkeypatch, ra
 
 
 def test_settings_chosen_on_push_t_do_not_change_what_a_row_is_about():
-    for name, variant in VARIANTS.items():
-        settled = PUSH_T_VARIANTS[name]
-        assert settled.planner == variant.planner
-        assert {**settled.options, **variant.options} == settled.options
-        PLANNERS[settled.planner].config(**settled.options)
+    for name in (*OWN, *ABLATIONS):
+        options = PUSH_T_VARIANTS[name].options
+        assert {**options, **VARIANTS[name].options} == options
     assert PUSH_T_VARIANTS['grasp, published'] == VARIANTS['grasp, published']
+    assert PUSH_T_VARIANTS['cem, coloured noise, seeded'].options['noise_beta'] == 2.0
 
 
-def test_horizons_between_model_steps_are_refused(capsys):
+@pytest.mark.parametrize('name', ['grasp', *RIVALS])
+def test_what_is_compared_on_push_t_was_tried_there(name):
+    options = PUSH_T_VARIANTS[name].options
+    tried = PUSH_T_GRIDS.get(name) or PUSH_T_GRIDS[VARIANTS[name].planner]
+    assert {key: value for key, value in options.items() if key != 'noise_beta'} in tried
+    if name in RIVALS:
+        seeded = PUSH_T_VARIANTS[f'{name}, seeded'].options
+        assert {**seeded, **SEEDS, **options} == {**SEEDS, **options} == dict(seeded)
+
+
+def test_horizons_between_modeldef test_horizons_between_model_steps_are_refused(capsys):
     with pytest.raises(SystemExit):
         main(['--horizons', '42'])
     assert 'multiples of 5' in capsys.readouterr().err

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from grasp_ros.benchmark.variants import VARIANTS, Variant
+from grasp_ros.benchmark.variants import LATENT, RIVALS, SEEDED, SEEDS, VARIANTS, Variant
 
-PICKS: Mapping[str, Mapping[str, Any]] = {}
+PICKS: Mapping[str, Mapping[str, Any]] = {
+    'grasp': {'iterations': 24, **LATENT},
+    'greedy': {'choices': 256, **LATENT},
+    'cem': {'samples': 300, 'rounds': 10, 'elites': 37, **LATENT},
+    'icem': {'samples': 128, 'rounds': 6, **LATENT},
+    'mppi': {'samples': 64, 'rounds': 3, **LATENT},
+    'gradient': {'iterations': 25, **LATENT},
+    'latco': {'iterations': 10, **LATENT},
+    'random_shooting': {'proposals': 512, **LATENT},
+}
 """By planner of the registry, from `push_t --tune` (benchmark_results/tuning_push_t.md)."""
 
 AS_PUBLISHED = ('grasp, published',)
@@ -16,10 +25,19 @@ AS_PUBLISHED = ('grasp, published',)
 
 
 def _settled(name: str, variant: Variant) -> Variant:
-    """A row with what was picked for its planner, unless the row is about that very option."""
+    """A row with what was picked for its planner, in place of what was for other tasks.
+
+    What makes a row of GRASP or of coloured noise what it is stays as it is.
+    """
     if name in AS_PUBLISHED:
         return variant
-    return replace(variant, options={**PICKS.get(variant.planner, {}), **variant.options})
+    picked = PICKS[variant.planner]
+    rival = name.removesuffix(SEEDED)
+    if rival not in RIVALS:
+        return replace(variant, options={**picked, **variant.options})
+    coloured = {'noise_beta': variant.options['noise_beta']} if 'coloured' in name else {}
+    seeds = SEEDS if name.endswith(SEEDED) else {}
+    return replace(variant, options={**seeds, **picked, **coloured})
 
 
 PUSH_T_VARIANTS: Mapping[str, Variant] = {
