@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.control import build_controller, policy_for
+from grasp_ros.control import build_controller, policy_for, replan_period
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.image_guard import GuardConfig
@@ -63,6 +64,7 @@ def assemble(
     device = choose_device(values['device'])
     model, manifest = load_model(find_model(values['model']), device, dtype)
     _check_rate(values['control_rate'], manifest)
+    _check_plan_age(values, manifest)
     planner = build_planner(values, model)
     limits = build_limits(values, manifest.action_space)
     controller = build_controller(
@@ -90,6 +92,7 @@ def controller_config(values: dict[str, Any]) -> ControllerConfig:
         max_plan_age=values['max_plan_age'],
         planning_delay=values['planning_delay'],
         estimate_delay=values['latency_compensation'] == 'estimated',
+        replan_period=values['planner.replan_period'],
         deadline=values['planner.deadline'] or None,
         max_defect=values['max_plan_defect'] or float('inf'),
         stall_time=values['planner.stall_time'],
@@ -204,6 +207,20 @@ def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
             f"{LONGEST_STOP_S:g} s: raise them, or narrow 'command.low' and 'command.high'"
         )
     return limits
+
+
+def _check_plan_age(values: dict[str, Any], manifest: Manifest) -> None:
+    """Plans begin whole model steps after their picture and serve until the next one begins."""
+    step = manifest.model_dt
+    begins = max(1, math.ceil(values['planning_delay'] / step)) * step
+    serves = replan_period(values['planner.replan_period'], manifest) + 1 / values['control_rate']
+    needed = begins + serves
+    if values['max_plan_age'] < needed:
+        raise ParameterError(
+            f"parameter 'max_plan_age' is {values['max_plan_age']:g} s, but with model steps of "
+            f'{step:g} s the picture behind a plan is up to {needed:g} s old while it is executed; '
+            f'set it to {1.5 * needed:g}, say'
+        )
 
 
 def _check_rate(control_rate: float, manifest: Manifest) -> None:

@@ -73,6 +73,14 @@ def preprocessor(manifest: Manifest) -> Callable[[Picture], NDArray[np.float32]]
     return lambda picture: to_model_input(picture, image.height, image.width, image.fit)
 
 
+def replan_period(asked: float, manifest: Manifest) -> float:
+    """Seconds between replans, where 0 leaves it to the model.
+
+    The commands of one model step are planned together: of a step with several, all are executed.
+    """
+    return asked or (manifest.model_dt if manifest.frame_skip > 1 else 0.0)
+
+
 def policy_for(
     manifest: Manifest, distance: GoalDistance, config: ControllerConfig, goal_tolerance: float
 ) -> ControllerConfig:
@@ -90,6 +98,7 @@ def policy_for(
     config = replace(
         config,
         model_dt=manifest.model_dt,
+        replan_period=replan_period(config.replan_period, manifest),
         one_step_latent=one_step,
         guard=replace(config.guard, visible_change=VISIBLE * one_step),
     )

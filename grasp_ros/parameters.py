@@ -123,6 +123,9 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('planner.horizon_floor', 8, 'smallest shrunken horizon, model steps', 1, 10000),
     Parameter('planner.stall_time', 2.0, 'without progress, a shrunken horizon is renewed, s',
               0.1, 600, live=True),
+    Parameter('planner.replan_period', 0.0,
+              'from the picture behind a plan to that behind the next, s; 0: one model step where '
+              'it holds several commands, else every picture is planned from', 0, 60),
     Parameter('planner.deadline', 0.08, 'a solve returns its best plan so far after, s; 0: none',
               0, 600, live=True),
     Parameter('planner.hang_timeout', 2.0,

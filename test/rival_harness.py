@@ -9,7 +9,7 @@ from grasp_ros.planners.registry import build
 
 # Cheap settings that still solve the toys.
 LIGHT = {
-    'grasp': {'iterations': 24, 'sync_steps': 5},
+    'grasp': {'iterations': 24, 'sync_every': 6, 'sync_steps': 5, 'state_noise': 0.02},
     'greedy': {},
     'cem': {'samples': 128, 'elites': 16, 'rounds': 15},
     'icem': {'samples': 128, 'rounds': 15},

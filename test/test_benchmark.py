@@ -142,7 +142,7 @@ def test_rivals_are_compared_on_success_first_and_then_on_time():
         row_data('cem', [True] * 8, 0.04),
         row_data('greedy', [True] * 7 + [False], 0.03),
         row_data('icem', [False] * 8, 0.001),
-        row_data('grasp, no sync', [True] * 8, 0.001),
+        row_data('grasp, sync', [True] * 8, 0.001),
     ]
     tests = {test['second']: test for test in paired_tests(rows)}
     assert [name for name, test in tests.items() if test['best_rival']] == ['cem']

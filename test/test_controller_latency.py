@@ -162,3 +162,32 @@ def test_frame_skip_two_holds_two_commands_in_a_model_step():
     assert rig.report.timed.period_ns == PERIOD
     rig.steps(60)
     assert np.linalg.norm(rig.position - [1.0, -0.5]) < 0.01
+
+
+def test_between_replans_whole_model_steps_are_executed():
+    rig = Rig(replace(CONFIG, model_dt=0.2, replan_period=0.2), skip=2)
+    rig.goal(1.0, -0.5)
+    reports, commands = [], []
+    for _ in range(20):
+        commands.append(rig.step())
+        reports.append(rig.report)
+    plans = [report.timed for report in reports if report.timed is not None]
+    assert len(rig.planner.problems) == len(plans) == 10
+    assert all(report.state is State.RUNNING for report in reports)
+    executed = [command.action for command in commands if command.state is State.RUNNING]
+    planned = np.concatenate([plan.commands[:2] for plan in plans])
+    np.testing.assert_allclose(executed, planned[: len(executed)])
+    # What its plan begins with is shifted by the step that was executed.
+    assert rig.planner.inits[-1].actions[0, 0] == pytest.approx(
+        rig.space.normalise(plans[-2].commands[2:4]).reshape(-1)
+    )
+
+
+def test_a_new_goal_is_planned_for_at_once():
+    rig = Rig(replace(CONFIG, replan_period=10.0))
+    rig.goal(1.0, -0.5)
+    rig.steps(3)
+    assert len(rig.planner.problems) == 1
+    rig.goal(-1.0, 0.5)
+    rig.step()
+    assert len(rig.planner.problems) == 2

@@ -38,7 +38,9 @@ PAPER = GraspConfig(
     seed_greedy=False,
     proposals=0,
 )
-SMALL = GraspConfig(iterations=6, candidates=3, sync_every=3, greedy_choices=8, proposals=4)
+SMALL = GraspConfig(
+    iterations=6, candidates=3, sync_every=3, state_noise=0.02, greedy_choices=8, proposals=4
+)
 
 
 def solve(model, problem, config, *, seed=0, init=None, deadline_s=None):

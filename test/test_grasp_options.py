@@ -15,7 +15,9 @@ from toy_models import (
 from grasp_ros.core.world_model import rollout
 from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
 
-SMALL = GraspConfig(iterations=6, candidates=3, sync_every=3, greedy_choices=8, proposals=4)
+SMALL = GraspConfig(
+    iterations=6, candidates=3, sync_every=3, state_noise=0.02, greedy_choices=8, proposals=4
+)
 COLD = replace(SMALL, seed_greedy=False, proposals=0, goal_distance='latent')
 
 
@@ -181,6 +183,12 @@ def test_a_free_final_time_ends_in_the_stop_action():
     assert moving[:4].all()
     assert not moving[6:].any()
     assert plan.terminal_cost[0] < 0.4
+
+
+@pytest.mark.parametrize('options', [{'patience': 1}, {'keep': 0.5}])
+def test_what_counts_syncs_needs_them(options):
+    with pytest.raises(ValueError, match='sync_every'):
+        GraspPlanner(LinearModel(), GraspConfig(**options))
 
 
 def test_gauss_newton_has_no_state_gradients():

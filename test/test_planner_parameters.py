@@ -97,6 +97,7 @@ def refused(bench, values):
     ('values', 'expected'),
     [
         ({'control_rate': 20.0}, ["'control_rate' is 20 Hz", 'set it to 10']),
+        ({'max_plan_age': 0.15}, ["'max_plan_age' is 0.15 s", 'set it to 0.3']),
         ({'device': CUDA}, [f"'device' is '{CUDA}'", "use 'cpu' or 'auto'"]),
         ({'device': 'gpu'}, ["'device' is 'gpu'", 'auto, cpu, cuda, cuda:N']),
         ({'planner.name': 'grip'}, ["'planner.name' is 'grip'", 'grasp, greedy']),

@@ -178,7 +178,10 @@ def test_commands_of_a_block_are_executed_in_order_within_their_bounds():
     """The goal is out of reach, so that what moves at all moves as fast as it may."""
     solver = GraspSolver(
         point_model(AlternateDisplacement()),
-        {'iterations': 100, 'action_rate': 0.1, 'seed_greedy': False, 'proposals': 0},
+        {
+            'iterations': 100, 'action_rate': 0.1, 'seed_greedy': False, 'proposals': 0,
+            'sync_every': 6,
+        },
     )
     config = swm.PlanConfig(horizon=2, receding_horizon=1, action_block=BLOCK)
     single = gymnasium.spaces.Box(np.float32([-1, -3]), np.float32([2, 3]))

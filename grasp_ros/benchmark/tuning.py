@@ -13,7 +13,7 @@ from typing import Any
 
 from grasp_ros.benchmark.cells import Cell, CellResult
 from grasp_ros.benchmark.timing import Timing
-from grasp_ros.benchmark.variants import SEEDED, SEEDS, VARIANTS
+from grasp_ros.benchmark.variants import SEEDED, SEEDS, SYNC, VARIANTS
 
 MARGIN = 2
 RULE = (
@@ -68,7 +68,7 @@ PUSH_T_GRIDS: Mapping[str, tuple[Options, ...]] = {
         [
             {'iterations': 6},
             {'iterations': 24},
-            {'iterations': 60, 'patience': 1},
+            {'iterations': 60, 'patience': 1, **SYNC},
             {'iterations': 6, 'action_step': 'gauss_newton'},
         ],
         DISTANCES,

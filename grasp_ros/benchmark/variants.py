@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grasp_ros.planners.grasp import GraspConfig
-
 LATENT: Mapping[str, Any] = {'goal_distance': 'latent'}
 PUBLISHED: Mapping[str, Any] = {
     'goal_distance': 'latent',
@@ -39,13 +37,8 @@ SHIPPED = 'grasp'
 """The planner that all others are tested against."""
 
 
-def _noise(factor: float) -> Mapping[str, Any]:
-    """The state noise of GRASP as shipped, scaled."""
-    shipped = GraspConfig()
-    return {
-        'state_noise': factor * shipped.state_noise,
-        'state_noise_end': factor * shipped.state_noise_end,
-    }
+SYNC: Mapping[str, Any] = {'sync_every': 6}
+"""Once in a solve of GRASP as shipped."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +59,7 @@ class Variant:
 OWN: Mapping[str, Variant] = {
     SHIPPED: Variant('grasp', short=True),
     'grasp, published': Variant('grasp', PUBLISHED),
-    'grasp, CEM sync': Variant('grasp', {'sync_kind': 'cem'}),
+    'grasp, CEM sync': Variant('grasp', {**SYNC, 'sync_kind': 'cem'}),
     'grasp, latent distance': Variant('grasp', LATENT),
 }
 
@@ -97,33 +90,33 @@ COMPARED: Mapping[str, Variant] = {
 
 ABLATIONS: Mapping[str, Variant] = {
     SHIPPED: OWN[SHIPPED],
-    'grasp, no sync': Variant('grasp', {'sync_every': 0}),
-    'grasp, 3 iterations, no sync': Variant('grasp', {'iterations': 3, 'sync_every': 0}),
+    'grasp, sync': Variant('grasp', SYNC),
+    'grasp, sync and noise': Variant('grasp', {**SYNC, 'state_noise': 0.02}),
+    'grasp, 3 iterations': Variant('grasp', {'iterations': 3}),
     'grasp, 3 iterations, sync': Variant('grasp', {'iterations': 3, 'sync_every': 3}),
     'grasp, 24 iterations': Variant('grasp', {'iterations': 24}),
     'grasp, state gradients on': Variant('grasp', {'stop_gradient': False}),
-    'grasp, no noise': Variant('grasp', _noise(0.0)),
-    'grasp, half the noise': Variant('grasp', _noise(0.5)),
-    'grasp, twice the noise': Variant('grasp', _noise(2.0)),
-    'grasp, five times the noise': Variant('grasp', _noise(5.0)),
+    'grasp, noise 0.01': Variant('grasp', {'state_noise': 0.01}),
+    'grasp, noise 0.02': Variant('grasp', {'state_noise': 0.02}),
+    'grasp, noise 0.05': Variant('grasp', {'state_noise': 0.05}),
+    'grasp, noise 0.1': Variant('grasp', {'state_noise': 0.1}),
     'grasp, no goal shaping': Variant('grasp', {'goal_weight': 0.0, 'goal_weight_end': 0.0}),
     'grasp, no lifted iterations': Variant('grasp', {'iterations': 0}),
     'grasp, 1 candidate': Variant('grasp', {'candidates': 1}),
     'grasp, 8 candidates': Variant('grasp', {'candidates': 8}),
     'grasp, 32 candidates': Variant('grasp', {'candidates': 32}),
-    'grasp, 1 candidate, no sync': Variant('grasp', {'candidates': 1, 'sync_every': 0}),
-    'grasp, 1 candidate, no sync, no proposals': Variant(
-        'grasp', {'candidates': 1, 'sync_every': 0, 'proposals': 0}
-    ),
+    'grasp, 1 candidate, no proposals': Variant('grasp', {'candidates': 1, 'proposals': 0}),
     'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
     'grasp, no proposals': Variant('grasp', {'proposals': 0}),
     'grasp, latent distance': OWN['grasp, latent distance'],
     'grasp, learned distance': Variant('grasp', {'goal_distance': 'auto'}),
     'grasp, Gauss-Newton actions': Variant('grasp', {'action_step': 'gauss_newton'}),
-    'grasp, sync by sweeps': Variant('grasp', {'sync_kind': 'sweeps'}),
-    'grasp, iterations while they help': Variant('grasp', {'iterations': 60, 'patience': 1}),
+    'grasp, sync by sweeps': Variant('grasp', {**SYNC, 'sync_kind': 'sweeps'}),
+    'grasp, iterations while they help': Variant(
+        'grasp', {**SYNC, 'iterations': 60, 'patience': 1}
+    ),
     'grasp, 8 candidates halved': Variant(
-        'grasp', {'iterations': 18, 'candidates': 8, 'keep': 0.5}
+        'grasp', {**SYNC, 'iterations': 18, 'candidates': 8, 'keep': 0.5}
     ),
     'grasp, units of the spread': Variant('grasp', {'spread_units': True}),
     'grasp, free final time': Variant(

@@ -25,6 +25,8 @@ class ControllerConfig:
         planning_delay: seconds from the start of planning to the first action of the new plan;
             where the delay is estimated, only until some were measured.
         estimate_delay: whether measured delays replace `planning_delay`; False is reproducible.
+        replan_period: seconds from the picture behind a plan to that behind the next one; 0 plans
+            from every picture.
         deadline: seconds that a solve may take; None for no limit (reproducible).
         max_defect: a plan with a larger dynamics defect is refused; in latent units.
         reached_distance: goal distance below which the goal counts as reached; 0 never.
@@ -51,6 +53,7 @@ class ControllerConfig:
     max_plan_age: float = 1.0
     planning_delay: float = 0.08
     estimate_delay: bool = False
+    replan_period: float = 0.0
     deadline: float | None = None
     max_defect: float = float('inf')
     reached_distance: float = 0.0

@@ -15,6 +15,7 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import ImageSource, Picture, View, goal_view
 from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
 from grasp_ros.core.gate import Gate
+from grasp_ros.core.history import TimedPlan
 from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.inputs import Data, InputError, Inputs, Synchroniser
 from grasp_ros.core.latency import DelayEstimator, delay_bounds
@@ -288,6 +289,8 @@ class Controller:
         settled = self._settle(outlook, goal, start, now_ns, bool(executing))
         if settled is not None:
             return settled
+        if start.plans and not self._due(start.plans[0], frames[-1].stamp_ns):
+            return PlanReport(State.RUNNING, outlook=outlook)
         try:
             with self._timer('plan', outlook.stamps_ns[-1]):
                 plan, timed = self._horizon.solve(
@@ -311,6 +314,14 @@ class Controller:
             horizon=plan.horizon,
             accepted=accepted,
         )
+
+    def _due(self, newest: TimedPlan, stamp_ns: int) -> bool:
+        """Whether a picture comes so long after that behind the newest plan as to be planned from.
+
+        Half a control period is allowed for jitter.
+        """
+        passed_s = (stamp_ns - newest.observation_stamp_ns) / NANOSECONDS
+        return passed_s > self.config.replan_period - self._horizon.period_s / 2
 
     def _settle(
         self,

@@ -17,7 +17,8 @@ class PlanReport:
         plan: the new plan, or None.
         timed: its commands on the clock, or None.
         outlook: what the model sees now, or None where nothing could be encoded.
-        state: RUNNING where a plan was made, REACHED, or why there is none.
+        state: RUNNING where a plan was made or the last one still serves, REACHED, or why there is
+            none.
         reason: for people; empty where all is well.
         horizon: of the plan in model steps, 0 without one.
         accepted: False where goal, activation or stop changed meanwhile and the plan was dropped.
@@ -30,3 +31,8 @@ class PlanReport:
     outlook: Outlook | None = None
     horizon: int = 0
     accepted: bool = False
+
+    @property
+    def still_serves(self) -> bool:
+        """Whether no plan was made because it was not time for one."""
+        return self.state is State.RUNNING and self.plan is None

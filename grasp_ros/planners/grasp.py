@@ -65,7 +65,7 @@ class GraspConfig(SeedOptions):
         'seeds of a solve',
     )
     state_noise: float = option(
-        0.02, 'standard deviation of the noise on virtual states', 0, 100
+        0.0, 'standard deviation of the noise on virtual states', 0, 100
     )
     state_noise_end: float = option(
         0.0, 'the same at the end of each phase between syncs', 0, 100
@@ -75,7 +75,7 @@ class GraspConfig(SeedOptions):
     stop_gradient: bool = option(
         True, 'cut the gradient into the states that are predicted from'
     )
-    sync_every: int = option(6, 'iterations between syncs; 0 for none', 0, 100000)
+    sync_every: int = option(0, 'iterations between syncs; 0 for none', 0, 100000)
     sync_kind: SyncKind = option(  # noqa: RUF009 - it makes a field
         'gradient',
         'gradient steps or cross-entropy rounds on the serial rollout, or gradient steps on '
@@ -157,6 +157,8 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
                     "action_step 'gauss_newton' takes differences of predictions: set precision "
                     "to 'float32'"
                 )
+        if config.sync_every == 0 and (config.patience or config.keep < 1.0):
+            raise ValueError('patience and keep count syncs: set sync_every, to 6 for example')
         super().__init__(model, config, executor or executor_for(model.device, config.capture))
         self._lifted: dict[torch.Size, LiftedIteration] = {}
         self._observer = observer
