@@ -145,8 +145,8 @@ def test_converted_it_plans_for_the_node(model_folder):
     values = {each.name: each.default for each in PARAMETERS + RIVAL_PARAMETERS}
     values |= {
         'model': str(model_folder), 'device': 'cpu', 'planner.deadline': 0.0,
-        'planner.horizon': 8, 'max_plan_age': 1.5, 'grasp.iterations': 3, 'grasp.max_rows_per_call': 5,
-        'grasp.proposals': 2,
+        'planner.horizon': 8, 'max_plan_age': 1.5, 'grasp.iterations': 3,
+        'grasp.max_rows_per_call': 5, 'grasp.proposals': 2,
     }  # fmt: skip
     parts = assemble(values)
     rng = np.random.default_rng(0)

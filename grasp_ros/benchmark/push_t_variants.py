@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from grasp_ros.benchmark.variants import LATENT, RIVALS, SEEDED, SEEDS, VARIANTS, Variant
+from grasp_ros.benchmark.variants import LATENT, RIVALS, SEEDED, SEEDS, SYNC, VARIANTS, Variant
 
 PICKS: Mapping[str, Mapping[str, Any]] = {
     'grasp': {'iterations': 24, **LATENT},
@@ -27,14 +27,19 @@ AS_PUBLISHED = ('grasp, published',)
 def _settled(name: str, variant: Variant) -> Variant:
     """A row with what was picked for its planner, in place of what was for other tasks.
 
-    What makes a row of GRASP or of coloured noise what it is stays as it is.
+    What makes a row of GRASP or of coloured noise what it is stays as it is; a sync once in a
+    solve stays one.
     """
     if name in AS_PUBLISHED:
         return variant
     picked = PICKS[variant.planner]
     rival = name.removesuffix(SEEDED)
     if rival not in RIVALS:
-        return replace(variant, options={**picked, **variant.options})
+        options = {**picked, **variant.options}
+        once = SYNC.items() <= options.items() and 'iterations' not in variant.options
+        return replace(
+            variant, options=options | ({'sync_every': options['iterations']} if once else {})
+        )
     coloured = {'noise_beta': variant.options['noise_beta']} if 'coloured' in name else {}
     seeds = SEEDS if name.endswith(SEEDED) else {}
     return replace(variant, options={**seeds, **picked, **coloured})
