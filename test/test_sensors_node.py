@@ -26,6 +26,7 @@ LIGHT = {
     'grasp.candidates': 2,
     'grasp.proposals': 2,
     'goal_tolerance': 0.0,
+    'sync_tolerance': 0.02,
 }
 
 
@@ -124,13 +125,15 @@ def test_a_dead_sensor_stops_the_robot_by_name_until_it_returns(bench, dead):
 
 
 def test_an_observation_of_what_is_too_far_apart_is_none(bench):
-    bench.sensors.offset_s = {'right': -0.2}
+    # Half a period from every other picture, however long one waits.
+    bench.sensors.offset_s = {'right': -1.5 * PERIOD_S}
     bench.sensors.living = set(ALL)
     bench.sensors.goal(goal())
     status = bench.until_state(PlanStatus.WAITING_IMAGE)
     bench.until(lambda: bench.status.reason.startswith('no image received yet: right is 0.'))
+    bench.graph.spin_for(5 * PERIOD_S)
     assert not bench.commands
-    bench.sensors.offset_s = {'right': -0.03}
+    bench.sensors.offset_s = {'right': -0.01}
     bench.until_running()
     assert status.images_refused == 0
 

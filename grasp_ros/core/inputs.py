@@ -138,11 +138,9 @@ class Synchroniser:
             name: (newest_ns - stamp_ns) / NANOSECONDS
             for name, stamp_ns in self._newest_ns.items()
         }
-        late = [
-            f'{name} is {lag:.2f} s behind'
-            for name, lag in behind.items()
-            if lag > self.tolerance_s
-        ]
+        # Between two arrivals a living sensor may be a period behind, too: a dead one is more so.
+        least = max(self.tolerance_s, max(behind.values()) / 2)
+        late = [f'{name} is {lag:.2f} s behind' for name, lag in behind.items() if lag > least]
         return f'{", ".join(late)}; sync_tolerance is {self.tolerance_s:.3f} s' if late else ''
 
     def _around(self, reference_ns: int) -> dict[str, Data] | None:

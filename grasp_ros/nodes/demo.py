@@ -215,7 +215,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f'--params {options.params}: {fault}')
     if options.required_successes is None:
         share = DEMO_TASKS[options.task].required_share
-        options.required_successes = math.floor(share * options.episodes)
+        options.required_successes = math.ceil(share * options.episodes)
     elif not 0 <= options.required_successes <= options.episodes:
         parser.error(f'--required-successes must be between 0 and {options.episodes}')
     return options
