@@ -90,7 +90,9 @@ COMPARED: Mapping[str, Variant] = {
 
 ABLATIONS: Mapping[str, Variant] = {
     SHIPPED: OWN[SHIPPED],
+    'grasp, no sync': Variant('grasp', {'sync_every': 0}),
     'grasp, sync': Variant('grasp', SYNC),
+    'grasp, sync of 10 steps': Variant('grasp', {**SYNC, 'sync_steps': 10}),
     'grasp, sync and noise': Variant('grasp', {**SYNC, 'state_noise': 0.02}),
     'grasp, 3 iterations': Variant('grasp', {'iterations': 3}),
     'grasp, 3 iterations, sync': Variant('grasp', {'iterations': 3, 'sync_every': 3}),
