@@ -20,8 +20,9 @@ PICKS: Mapping[str, Mapping[str, Any]] = {
 }
 """By planner of the registry, from `push_t --tune` (benchmark_results/tuning_push_t.md).
 
-GRASP had four more settings than the others, tried later on the tuning seeds: longer syncs, which
-reached 59 of 100 goals at H = 40 and 50, where without any it had been 44.
+GRASP had four more settings than the others, tried later on the tuning seeds: longer syncs. These
+reached 59 of 100 goals at H = 40 and 50, as many iterations without any 45
+(benchmark_results/push_t_sync.md).
 """
 
 AS_PUBLISHED = ('grasp, published',)
