@@ -80,9 +80,7 @@ def test_playing_gives_the_recorded_pictures_and_their_time():
     with ros() as graph:
         node = graph.node()
         pictures, clocks, wanted = [], [], []
-        patient = image_qos()
-        patient.depth = 100
-        node.create_subscription(Image, 'image', pictures.append, patient)
+        node.create_subscription(Image, 'image', pictures.append, 100)
         node.create_subscription(Image, 'goal_image', wanted.append, goal_image_qos())
         node.create_subscription(Clock, '/clock', clocks.append, 1000)
         with process(PLAY, str(RECORDED), '--rate', '2.0') as child:

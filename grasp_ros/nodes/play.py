@@ -13,6 +13,7 @@ from typing import Any
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -22,7 +23,7 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.nodes.messages import message_class, time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
+from grasp_ros.nodes.qos import goal_image_qos
 from grasp_ros.nodes.spin import spin
 
 DESCRIPTION = """\
@@ -32,6 +33,10 @@ for nodes with use_sim_time. Ends with the bag."""
 CLOCK_S = 0.01
 RELIABLE_DEPTH = 10
 ASK_S = 1.0
+ACKNOWLEDGED_S = 1.0
+# Best-effort subscriptions acknowledge nothing, and what is still on its way to them is lost when
+# the publisher ends.
+LINGER_S = 0.5
 FAILED = 2
 CLASSES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage}
 
@@ -51,7 +56,7 @@ class PlayNode(Node):
             self._outputs = dict(self._as_recorded(bag, topic) for topic in options.topics)
         else:
             image = bag.require(options.image_topic, types, '--image-topic')
-            camera = self.create_publisher(CLASSES[bag.topics[image][0]], 'image', image_qos())
+            camera = self.create_publisher(CLASSES[bag.topics[image][0]], 'image', RELIABLE_DEPTH)
             self._outputs = {image: camera}
         topics = list(self._outputs)
         if bag.has(options.goal_topic):
@@ -88,8 +93,15 @@ class PlayNode(Node):
         found = message_class(kind)
         if found is None:
             raise BagError(f'{bag.path}: {name} is of type {kind}, which is not installed')
-        qos = image_qos() if kind in CLASSES else RELIABLE_DEPTH
-        return name, self.create_publisher(found, topic, qos)
+        return name, self.create_publisher(found, topic, RELIABLE_DEPTH)
+
+    def finish(self) -> None:
+        """Wait until the subscribers have what was played last."""
+        if self._began_ns is None:
+            return
+        for publisher in self._outputs.values():
+            publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
+        time.sleep(LINGER_S)
 
     def _tick(self) -> None:
         if self._began_ns is None:
@@ -140,14 +152,14 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     options = _parse(given)
     errors: list[BagError | None] = []
+
+    def end(node: PlayNode) -> None:
+        node.finish()
+        errors.append(node.error)
+
     try:
         with BagReader(options.bag) as bag:
-            status = spin(
-                'play',
-                given,
-                lambda ended: PlayNode(bag, options, ended),
-                lambda node: errors.append(node.error),
-            )
+            status = spin('play', given, lambda ended: PlayNode(bag, options, ended), end)
         for error in filter(None, errors):
             raise error
     except BagError as error:
