@@ -68,6 +68,19 @@ def test_a_second_publisher_stops_the_robot_until_it_leaves(bench):
     assert bench.set({'command.conflict': 'stop'})[0].successful
 
 
+def test_pictures_that_do_not_arrive_are_explained_once(process_of_planner):
+    process_of_planner.new_output()
+    process_of_planner.refresh()
+    process_of_planner.until(
+        lambda: 'a camera publishes on /image, but no picture' in process_of_planner.child.output
+    )
+    process_of_planner.graph.spin_for(3.0)
+    said = process_of_planner.new_output()
+    assert said.count('a camera publishes on') == 1
+    assert 'ros2 topic info --verbose' in said and 'config/large_images.xml' in said
+    assert process_of_planner.status.state == PlanStatus.WAITING_IMAGE
+
+
 def test_commands_that_nobody_hears_are_warned_of_once(bench):
     bench.listen(Float64MultiArray)  # another type: DDS does not match them
     try:

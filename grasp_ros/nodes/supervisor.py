@@ -10,6 +10,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.assembly import Assembly
+from grasp_ros.core.inputs import image_topic
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
@@ -61,8 +62,8 @@ class Supervisor:
         self._kinds = {camera: KindWatch() for camera in parts.controller.inputs.cameras}
         self._files = files
         self._conflict, self._unheard = Steadied(1, 2), Steadied(2, 2)
-        self._unfamiliar = Steadied(1, 10)
-        self._running = False
+        self._unfamiliar, self._unseen = Steadied(1, 10), Steadied(4, 1)
+        self._state: State | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [node.create_timer(CHECK_S, self._check, clock=steady)]
         if node.get_parameter('use_sim_time').value:
@@ -78,7 +79,7 @@ class Supervisor:
 
     def ticked(self, state: State) -> None:
         """Take the state of a control tick."""
-        self._running = state is State.RUNNING
+        self._state = state
 
     def watch_thread(self) -> None:
         """See whether the planning thread hangs; before each control tick decides."""
@@ -121,13 +122,31 @@ class Supervisor:
             self._warn(reason if others else f'no other publisher on {topic} any more')
         stop = self._conflict.state and values['command.conflict'] == 'stop'
         self._parts.controller.hold('conflict', State.CONFLICT if stop else None, reason)
-        alone = commands and self._running and not self._command.get_subscription_count()
+        running = self._state is State.RUNNING
+        alone = commands and running and not self._command.get_subscription_count()
         if self._unheard.update(alone) and alone:
             self._warn(f'nobody listens to {topic}: the commands have no effect')
+        self._check_cameras()
         for path in self._files.changed():
             self._warn(
                 f'{path} changed on disk: the node keeps the model that it has loaded; clean up '
                 'and configure to load the new one'
+            )
+
+    def _check_cameras(self) -> None:
+        inputs = self._parts.controller.inputs
+        topics = [
+            self._node.resolve_topic_name(image_topic(inputs, camera)) for camera in inputs.cameras
+        ]
+        waits = self._state is State.WAITING_IMAGE
+        unseen = waits and all(map(self._node.count_publishers, topics))
+        if self._unseen.update(unseen) and unseen:
+            self._warn(
+                f'a camera publishes on {" and on ".join(topics)}, but no picture has arrived: '
+                'either nothing is published, or its type or QoS differs (see '
+                '`ros2 topic info --verbose`), or DDS loses large pictures (of more than half a '
+                'megabyte with Fast DDS: set FASTDDS_DEFAULT_PROFILES_FILE to '
+                'config/large_images.xml of this package for the camera)'
             )
 
     def _check_clock(self) -> None:
