@@ -116,8 +116,8 @@ pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(2) $(ARGS) || [ $$? 
 
 # One after the other where nodes must keep time.
 test: setup
-	@$(call pytest,not slow and not ros,-n auto --maxprocesses 4 --dist loadfile)
-	@$(call pytest,slow or ros)
+	@$(call pytest,not ros,-n auto --maxprocesses 4 --dist loadfile)
+	@$(call pytest,ros)
 
 lint: setup
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
