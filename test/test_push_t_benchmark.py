@@ -9,7 +9,7 @@ import torch
 
 from grasp_ros.benchmark import push_t_probe
 from grasp_ros.benchmark.cells import Cell
-from grasp_ros.benchmark.push_t import main
+from grasp_ros.benchmark.push_t import _planners, main, parse
 from grasp_ros.benchmark.push_t_cells import ORACLE, PushTrial, episode_of, run_subject, subject_of
 from grasp_ros.benchmark.push_t_oracle import (
     ACTION_SPACE,
@@ -251,6 +251,14 @@ def test_what_is_compared_on_push_t_was_tried_there(name):
     coloured = {'noise_beta': 2.0} if 'coloured' in name else {}
     assert dict(options) in [{**setting, **coloured} for setting in tried]
     assert PUSH_T_VARIANTS[f'{name}, seeded'].options == {**SEEDS, **options}
+
+
+def test_no_two_rows_have_the_same_settings():
+    names = [name for name, _ in _planners(parse(['--ablations', '--planners', 'grasp']), 40)]
+    assert {'grasp', 'grasp, no sync', 'grasp, sync and noise'} <= {*names}
+    settings = [(PUSH_T_VARIANTS[name].planner, PUSH_T_VARIANTS[name].options) for name in names]
+    assert all(one not in settings[:index] for index, one in enumerate(settings))
+    assert 'grasp, latent distance' not in names
 
 
 def test_horizons_between_model_steps_are_refused(capsys):

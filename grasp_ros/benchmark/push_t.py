@@ -233,7 +233,20 @@ def _planners(options: argparse.Namespace, horizon: int) -> list[tuple[str, int]
     planners = [(name, effort) for name in compared for effort in sorted({*options.efforts})]
     if options.ablations and horizon in options.ablation_horizons:
         planners += [(name, 1) for name in ABLATIONS if (name, 1) not in planners]
-    return planners
+    return _distinct(planners)
+
+
+def _distinct(planners: list[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Without those that have, on Push-T, all the settings of one before them."""
+    seen: list[tuple[str, Any, int]] = []
+    kept = []
+    for name, effort in planners:
+        variant = PUSH_T_VARIANTS[name]
+        settings = (variant.planner, variant.options, effort)
+        if settings not in seen:
+            seen.append(settings)
+            kept.append((name, effort))
+    return kept
 
 
 def tune_push_t(options: argparse.Namespace) -> int:
