@@ -22,7 +22,8 @@ LITTLE = [
 def run(output, *arguments, episodes=12, training=LITTLE):
     command = [
         sys.executable, '-m', 'grasp_ros.nodes.train_from_bags_demo', f'--output={output}',
-        f'--episodes={episodes}', '--time-scale=5.0', '--judged-episodes=1', *arguments, '--', *training,
+        f'--episodes={episodes}', '--time-scale=5.0', '--judged-episodes=1', *arguments,
+        '--', *training,
     ]  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, timeout=280)
 
