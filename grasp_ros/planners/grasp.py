@@ -43,7 +43,9 @@ class GraspConfig(SeedOptions):
     """Hyper-parameters. Rates and noise are in units of latents and of normalised actions."""
 
     iterations: int = option(6, 'lifted iterations of a solve', 0, 100000)
-    candidates: int = option(3, 'candidates solved side by side', 1, 1024)
+    candidates: int = option(
+        3, 'candidates solved side by side; without noise none beyond the seeds differs', 1, 1024
+    )
     state_rate: float = option(0.1, 'Adam learning rate of the virtual states', 0, 10)
     action_rate: float = option(0.05, 'Adam learning rate of the normalised actions', 0, 10)
     state_relaxation: float = option(
