@@ -42,11 +42,6 @@ DOMAIN, _LOCK = _reserve_domain()
 os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
-# Fast DDS may lose every large picture that the tests publish, if its reader is not quick.
-# Processes that the tests start do without the profile, as those of most users.
-LARGE_IMAGES = 'FASTDDS_DEFAULT_PROFILES_FILE'
-os.environ[LARGE_IMAGES] = str(Path(__file__).parents[1] / 'config' / 'large_images.xml')
-
 
 @dataclass(frozen=True)
 class Ros:
@@ -124,7 +119,6 @@ class Process:
 @contextlib.contextmanager
 def process(module: str, *arguments: str) -> Iterator[Process]:
     """Run `python -m module arguments` in the test's domain; it ends with the block."""
-    inherited = {name: value for name, value in os.environ.items() if name != LARGE_IMAGES}
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / 'output'
         with log.open('w') as file:
@@ -133,7 +127,7 @@ def process(module: str, *arguments: str) -> Iterator[Process]:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env={**inherited, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
+                env={**os.environ, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
             )
         child = Process(popen, log)
         try:

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from planner_harness import START, planner
+from planner_harness import LARGE_IMAGES, START, planner
 
 pytestmark = pytest.mark.ros
 NAMES = ['images', 'planning', 'commands', 'model', 'controller']
@@ -79,7 +79,7 @@ def test_of_a_fast_camera_only_the_pictures_planned_from_are_decoded(tmp_path):
     """1280 x 720 at 60 Hz, on the planning thread alone; commands go on."""
     trace = tmp_path / 'trace.json'
     large = np.repeat(np.repeat(START, 12, axis=0), 20, axis=1)[:720]
-    with planner() as bench:
+    with planner(*LARGE_IMAGES) as bench:
         bench.restart({'trace_file': str(trace), 'goal_tolerance': 0.0})
         bench.camera.show(large)
         fast = bench.node.create_timer(1 / 60, bench.camera.publish)

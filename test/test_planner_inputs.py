@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip('rclpy')
 
 from geometry_msgs.msg import Twist, TwistStamped
-from planner_harness import BUSY, GOAL, PERIOD_S, START, planner, speed
+from planner_harness import BUSY, GOAL, LARGE_IMAGES, PERIOD_S, START, planner, speed
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
@@ -35,7 +35,7 @@ PADDING = 7
 
 @pytest.fixture(scope='module')
 def process_of_planner():
-    with planner() as bench:
+    with planner(*LARGE_IMAGES) as bench:
         yield bench
 
 
