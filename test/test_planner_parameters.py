@@ -1,5 +1,6 @@
 """Wrong parameters and models: is the culprit named, and does nothing move?"""
 
+import gc
 import hashlib
 import json
 import shutil
@@ -12,7 +13,7 @@ pytest.importorskip('rclpy')
 import torch
 from planner_harness import planner, velocity
 from rcl_interfaces.srv import GetParameters
-from ros_harness import process
+from ros_harness import process, ros
 from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
@@ -53,6 +54,19 @@ def test_a_parameter_that_cannot_be_declared_ends_it(override, expected, capsys,
     assert line.startswith('planner: ')
     for text in expected:
         assert text in line
+
+
+def test_a_node_that_cannot_be_made_leaves_the_graph(own_signals):
+    gc.disable()  # what is left to the garbage collector may stay for minutes
+    try:
+        assert node.main(['--ros-args', '-p', 'image_timeout:=-1.0']) == 2
+        with ros() as graph:
+            watcher = graph.node('watcher')
+            graph.spin_for(2.0)
+            assert watcher.get_node_names() == ['watcher']
+            assert not watcher.count_services('/planner/change_state')
+    finally:
+        gc.enable()
 
 
 def test_the_same_in_a_process_has_exit_status_2_and_no_traceback(tmp_path):

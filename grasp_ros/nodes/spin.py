@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import threading
@@ -66,4 +67,6 @@ def spin(
         return BAD_ARGUMENTS
     finally:
         rclpy.try_shutdown()
+        # A node that could not be made is in reference cycles, with services that others still see.
+        gc.collect()
     return 0

@@ -144,9 +144,9 @@ class Supervisor:
             self._warn(
                 f'a camera publishes on {" and on ".join(topics)}, but no picture has arrived: '
                 'either nothing is published, or its type or QoS differs (see '
-                '`ros2 topic info --verbose`), or DDS loses large pictures (of more than half a '
-                'megabyte with Fast DDS: set FASTDDS_DEFAULT_PROFILES_FILE to '
-                'config/large_images.xml of this package for the camera)'
+                '`ros2 topic info --verbose`), or DDS loses large pictures (ask for them with '
+                '`qos_overrides./image.subscription.reliability: reliable` if the camera is '
+                'reliable, or set config/large_images.xml of this package for it)'
             )
 
     def _check_clock(self) -> None:
