@@ -144,6 +144,9 @@ class DemoClient:
         """
         for name in ('sim_robot', 'planner'):
             self.wait(partial(self._count, name), START_TIMEOUT_S, f'{name} did not appear')
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
         for name in ('sim_robot', 'planner'):
             if self._count(name) > 1:
                 raise DemoError(
@@ -215,6 +218,10 @@ class DemoClient:
             future = client.call_async(request)
             self.wait(future.done, timeout_s, f'no answer from {name}')
             return future.result()
+        except DemoError:
+            # Those that were not discovered before may have taken the request.
+            self._refuse_others()
+            raise
         finally:
             self._node.destroy_client(client)
 
