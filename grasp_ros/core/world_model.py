@@ -75,8 +75,10 @@ def visual(model: WorldModel, latents: Tensor) -> Tensor:
 class HasLinearisation(Protocol):
     """A world model that differentiates its predictor faster than autograd does."""
 
-    def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
-        """What `predict` gives for the same arguments, and its vector-Jacobian product."""
+    def linearise(
+        self, latents: Tensor, actions: Tensor, through_latents: bool = True
+    ) -> tuple[Tensor, Pullback]:
+        """What `predict` gives, and its vector-Jacobian product; see the function `linearise`."""
         ...
 
 
@@ -194,7 +196,7 @@ def linearise(
             be anything.
     """
     if isinstance(model, HasLinearisation):
-        return model.linearise(latents, actions)
+        return model.linearise(latents, actions, through_latents)
     latents = latents.detach().requires_grad_(through_latents)
     actions = actions.detach().requires_grad_()
     variables = [latents, actions] if through_latents else [actions]

@@ -140,7 +140,8 @@ class GaussNewtonIteration(LiftedIteration):
         of_states = (self.states - found.predictions) * (2.0 / self.states[0, 0].numel())
         of_states[:, -1] = 0.0
         self._move_states(of_states)
-        self.states[:, :-1].addcmul_(self._noise, self._sigma)
+        if self._noisy:
+            self.states[:, :-1].addcmul_(self._noise, self._sigma)
         return ()
 
 
