@@ -36,10 +36,10 @@ class CountingPlanner(PassingOn):
             if hasattr(model, name):
                 setattr(model, name, self._counted(getattr(model, name)))
 
-    def _counted(self, predict: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(latents: Tensor, actions: Tensor, *more: Any) -> Any:
+    def _counted(self, predict: Callable[[Tensor, Tensor], Any]) -> Callable[[Tensor, Tensor], Any]:
+        def counted(latents: Tensor, actions: Tensor) -> Any:
             self._calls += 1
-            return predict(latents, actions, *more)
+            return predict(latents, actions)
 
         return counted
 

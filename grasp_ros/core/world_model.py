@@ -75,10 +75,8 @@ def visual(model: WorldModel, latents: Tensor) -> Tensor:
 class HasLinearisation(Protocol):
     """A world model that differentiates its predictor faster than autograd does."""
 
-    def linearise(
-        self, latents: Tensor, actions: Tensor, through_latents: bool = True
-    ) -> tuple[Tensor, Pullback]:
-        """What `predict` gives, and its vector-Jacobian product; see the function `linearise`."""
+    def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
+        """What `predict` gives for the same arguments, and its vector-Jacobian product."""
         ...
 
 
@@ -196,7 +194,7 @@ def linearise(
             be anything.
     """
     if isinstance(model, HasLinearisation):
-        return model.linearise(latents, actions, through_latents)
+        return model.linearise(latents, actions)
     latents = latents.detach().requires_grad_(through_latents)
     actions = actions.detach().requires_grad_()
     variables = [latents, actions] if through_latents else [actions]

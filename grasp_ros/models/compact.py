@@ -221,22 +221,16 @@ class CompactModel(nn.Module):
         return latest + mlp.run(self.predictor, inputs)
 
     @torch.no_grad()
-    def linearise(
-        self, latents: Tensor, actions: Tensor, through_latents: bool = True
-    ) -> tuple[Tensor, Pullback]:
+    def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
         """See HasLinearisation."""
         latest = latents[:, -1]
         outputs, pull = mlp.linearise(
             self.predictor, torch.cat([latest, actions[:, -1]], dim=-1)
         )
 
-        width = self.latent_shape[0]
-
         def pullback(gradient: Tensor) -> tuple[Tensor, Tensor]:
-            if not through_latents:
-                return gradient[:, None], pull(gradient, slice(width, None))[:, None]
             of_latents, of_actions = pull(gradient).split(
-                [width, self.config.action_dim], dim=-1
+                [self.latent_shape[0], self.config.action_dim], dim=-1
             )
             return (of_latents + gradient)[:, None], of_actions[:, None]
 

@@ -19,9 +19,6 @@ ONEDNN_KERNELS_KEPT = 32
 hundred MB. With 32 a solve takes as long."""
 
 
-ALL = slice(None)
-
-
 def records_gradients() -> bool:
     """Whether autograd, backward or forward, follows what is computed now."""
     return torch.is_grad_enabled() or forward_ad._current_level >= 0
@@ -42,7 +39,7 @@ def product(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 @torch.no_grad()
-def linearise(layers: nn.Sequential, inputs: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
+def linearise(layers: nn.Sequential, inputs: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Outputs of alternating Linear and SiLU layers, and their vector-Jacobian product.
 
     Args:
@@ -51,7 +48,7 @@ def linearise(layers: nn.Sequential, inputs: Tensor) -> tuple[Tensor, Callable[.
 
     Returns:
         Outputs (N, out), and the function that maps a gradient in them (N, out) to the gradient
-        in the inputs (N, in), or in a slice of their columns. Neither records gradients.
+        in the inputs (N, in). Neither records gradients.
     """
     linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
     before: list[Tensor] = []
@@ -61,11 +58,12 @@ def linearise(layers: nn.Sequential, inputs: Tensor) -> tuple[Tensor, Callable[.
     outputs = product(inputs, linears[-1].weight, linears[-1].bias)
 
     @torch.no_grad()
-    def pull(gradient: Tensor, of: slice = ALL) -> Tensor:
-        for linear, value in zip(reversed(linears[1:]), reversed(before), strict=True):
-            gradient = product(gradient, linear.weight.t())
+    def pull(gradient: Tensor) -> Tensor:
+        gradient = product(gradient, linears[-1].weight.t())
+        for linear, value in zip(reversed(linears[:-1]), reversed(before), strict=True):
             gradient = torch.ops.aten.silu_backward(gradient, value)
-        return product(gradient, linears[0].weight[:, of].t())
+            gradient = product(gradient, linear.weight.t())
+        return gradient
 
     return outputs, pull
 
