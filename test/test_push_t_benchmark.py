@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from grasp_ros.benchmark import push_t_probe
 from grasp_ros.benchmark.cells import Cell
-from grasp_ros.benchmark.push_t import _planners, main, parse
+from grasp_ros.benchmark.push_t import main, parse, planners_at
 from grasp_ros.benchmark.push_t_cells import ORACLE, PushTrial, episode_of, run_subject, subject_of
 from grasp_ros.benchmark.push_t_oracle import (
     ACTION_SPACE,
@@ -22,7 +24,7 @@ from grasp_ros.benchmark.push_t_oracle import (
 from grasp_ros.benchmark.push_t_probe import fit_probe
 from grasp_ros.benchmark.push_t_recorded import imagined_share
 from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
-from grasp_ros.benchmark.push_t_variants import PUSH_T_VARIANTS
+from grasp_ros.benchmark.push_t_variants import PICKS, PUSH_T_VARIANTS
 from grasp_ros.benchmark.tuning import PUSH_T_GRIDS
 from grasp_ros.benchmark.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
 from grasp_ros.core.types import ActionKind
@@ -253,8 +255,16 @@ def test_what_is_compared_on_push_t_was_tried_there(name):
     assert PUSH_T_VARIANTS[f'{name}, seeded'].options == {**SEEDS, **options}
 
 
+def test_the_node_plans_on_push_t_with_what_the_tables_show():
+    file = Path(__file__).parents[1] / 'config' / 'push_t.yaml'
+    ((_, values),) = yaml.safe_load(file.read_text()).items()
+    given = values['ros__parameters']
+    own = {name: value for name, value in given.items() if name.startswith('grasp.')}
+    assert own == {f'grasp.{name}': value for name, value in PICKS['grasp'].items()}
+
+
 def test_no_two_rows_have_the_same_settings():
-    names = [name for name, _ in _planners(parse(['--ablations', '--planners', 'grasp']), 40)]
+    names = [name for name, _ in planners_at(parse(['--ablations', '--planners', 'grasp']), 40)]
     assert {'grasp', 'grasp, no sync', 'grasp, sync and noise'} <= {*names}
     settings = [(PUSH_T_VARIANTS[name].planner, PUSH_T_VARIANTS[name].options) for name in names]
     assert all(one not in settings[:index] for index, one in enumerate(settings))

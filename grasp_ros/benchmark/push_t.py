@@ -52,7 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='models of different training seeds, folders or names; none for the oracle alone; '
         'default push_t')
     add('--planners', nargs='+', choices=list(VARIANTS), metavar='NAME', default=list(COMPARED),
-        help=f'some of: {"; ".join(VARIANTS)}; default: all but the ablations')
+        help=f'some of: {"; ".join(VARIANTS)}; default: all but the ablations; a row that '
+        'has, on Push-T, the settings of one before it is left out')
     add('--horizons', nargs='+', type=int, default=[25, 40, 50, 60, 70, 80], metavar='H',
         help=f'commands to the goal, multiples of {FRAME_SKIP}; default 25 40 50 60 70 80')
     add('--episodes', type=int, default=20, help='of each cell and model; default 20')
@@ -177,7 +178,7 @@ class Run:
             self._cell(TASK, model, number, name, effort, horizon, loop)
             for loop in options.loops
             for horizon in sorted({*options.horizons, *ablated})
-            for name, effort in _planners(options, horizon)
+            for name, effort in planners_at(options, horizon)
             for number, model in enumerate(self._models)
         ]
 
@@ -227,7 +228,7 @@ class Run:
         ]
 
 
-def _planners(options: argparse.Namespace, horizon: int) -> list[tuple[str, int]]:
+def planners_at(options: argparse.Namespace, horizon: int) -> list[tuple[str, int]]:
     """Planners to run at a horizon, and with how many times their effort."""
     compared = list(options.planners) if horizon in options.horizons else []
     planners = [(name, effort) for name in compared for effort in sorted({*options.efforts})]

@@ -145,7 +145,7 @@ class Supervisor:
                 f'a camera publishes on {" and on ".join(topics)}, but no picture has arrived: '
                 'either nothing is published, or its type or QoS differs (see '
                 '`ros2 topic info --verbose`), or DDS loses large pictures (ask for them with '
-                '`qos_overrides./image.subscription.reliability: reliable` if the camera is '
+                f'`qos_overrides.{topics[0]}.subscription.reliability: reliable` if the camera is '
                 'reliable, or set config/large_images.xml of this package for it)'
             )
 

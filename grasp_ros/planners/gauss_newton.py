@@ -140,8 +140,7 @@ class GaussNewtonIteration(LiftedIteration):
         of_states = (self.states - found.predictions) * (2.0 / self.states[0, 0].numel())
         of_states[:, -1] = 0.0
         self._move_states(of_states)
-        if self._noisy:
-            self.states[:, :-1].addcmul_(self._noise, self._sigma)
+        self.states[:, :-1].addcmul_(self._noise, self._sigma)
         return ()
 
 

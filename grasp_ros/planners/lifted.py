@@ -127,7 +127,6 @@ class LiftedIteration:
         self._start_actions()
         self._noise = torch.zeros_like(self.states[:, :-1])
         self._sigma = self.states.new_zeros(())
-        self._noisy = False
         self._goal_weight = self.states.new_zeros(())
 
     def begin(
@@ -159,8 +158,7 @@ class LiftedIteration:
         # Drawn outside of a graph: any generator will do, and the numbers are the same ones.
         if noise:
             self._noise.normal_(generator=generator)
-        self._noisy = noise > 0
-        self._run(('lifted iteration', self.states.shape, self._noisy), self._step)
+        self._run(('lifted iteration', self.states.shape), self._step)
 
     def add_noise(self, sigma: float, generator: torch.Generator) -> None:
         """Add Gaussian noise of that standard deviation to the virtual states but s_T."""
@@ -196,8 +194,7 @@ class LiftedIteration:
             )
         self._move_states(found.states)
         self._of_actions.step(found.actions)
-        if self._noisy:
-            self.states[:, :-1].addcmul_(self._noise, self._sigma)
+        self.states[:, :-1].addcmul_(self._noise, self._sigma)
         self.actions.clamp_(self.problem.action_low, self.problem.action_high)
         self.found = found
         return ()
