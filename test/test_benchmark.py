@@ -100,6 +100,21 @@ def test_command_writes_results_tables_and_plots(tmp_path):
         assert (tmp_path / name).stat().st_size > 1000
 
 
+def test_whole_first_plans_are_compared_without_any_closed_loop(tmp_path, capsys):
+    results = run(tmp_path, '--planners', 'grasp', 'greedy', '--open-loop-only')
+    assert [(row['planner'], row['closed_loop']) for row in results['rows']] == [
+        ('grasp', False), ('greedy', False)
+    ]
+    for row in results['rows']:
+        assert row['first_solve_ms'] > 0
+    for name in ('success_two_room_open_loop.png', 'time_two_room_open_loop.png'):
+        assert (tmp_path / name).stat().st_size > 1000
+    assert not (tmp_path / 'success_two_room.png').exists()
+    with pytest.raises(SystemExit):
+        main(['--open-loop-only', '--ablations'])
+    assert 'closed loops' in capsys.readouterr().err
+
+
 def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
     arguments = ['--planners', 'greedy', '--timed-episodes', '0']
     first = run(tmp_path, *arguments)

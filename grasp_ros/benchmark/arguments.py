@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add('--ablations', action='store_true', help='run GRASP without each of its ingredients, too')
     add('--ablation-horizons', nargs='+', type=int, default=[50], metavar='T')
     add('--open-loop', action='store_true', help='execute whole first plans, too')
+    add('--open-loop-only', action='store_true', help='execute whole first plans, never replan')
     add('--replan-every', type=int, default=5, metavar='N', help='control periods; default 5')
     add('--timed-episodes', type=int, default=None, metavar='N',
         help='episodes of the pass that measures times; 0 for none; default 1, with --full 3')
@@ -79,7 +80,7 @@ def _fill(options: argparse.Namespace) -> None:
         options.episodes = 34 if full else 20 if options.tune else 10
     if options.timed_episodes is None:
         options.timed_episodes = 3 if full else 1
-    options.open_loop |= full
+    options.open_loop |= full or options.open_loop_only
     options.ablations |= full
 
 
@@ -89,6 +90,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
             parser.error(f'--{name.replace("_", "-")} must be at least 1')
     if options.timed_episodes < 0:
         parser.error('--timed-episodes must not be negative')
+    if options.open_loop_only and (options.ablations or options.tune):
+        parser.error('--open-loop-only: ablations and tuning are closed loops')
     if min(*options.horizons, *options.ablation_horizons) < 1:
         parser.error('horizons must be at least 1')
     if options.models is not None and len(options.tasks) != 1:
@@ -101,6 +104,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
 
 def planner_names(options: argparse.Namespace, horizon: int) -> list[str]:
     """Planners to run in closed loop at a horizon."""
+    if options.open_loop_only:
+        return []
     names = list(options.planners) if horizon in options.horizons else []
     if options.ablations and horizon in options.ablation_horizons:
         names += [name for name in ABLATIONS if name not in names]

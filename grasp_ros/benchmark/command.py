@@ -95,13 +95,13 @@ class Run:
         )
 
     def _timed_cells(self) -> list[Cell]:
-        """The closed loops on the first model, with fewer episodes."""
+        """The closed loops, if any, on the first model, with fewer episodes."""
         seeds = self._seeds(0, self._options.timed_episodes)
         first = {folders[0] for folders in self._models.values()}
         return [
             replace(cell, seeds=seeds)
             for cell in self._measured.cells
-            if cell.closed_loop and cell.model in first
+            if cell.closed_loop != self._options.open_loop_only and cell.model in first
         ]
 
     def _description(self) -> dict[str, Any]:

@@ -65,20 +65,28 @@ def write(folder: Path, content: Mapping[str, Any]) -> str:
     if content['speed']:
         sections.append(speed_table(content['speed']))
         plot_speed(folder / 'speed.png', content['speed'])
-    for task in dict.fromkeys(row['task'] for row in content['rows']):
-        own = [row for row in content['rows'] if row['task'] == task and row['closed_loop']]
-        if own:
-            plot_success(folder / f'success_{task}.png', own)
-        curves = [
-            curve
-            for curve in content['censored']
-            if curve['task'] == task and curve['closed_loop'] and curve['planner'] in COMPARED
-        ]
-        if curves:
-            plot_censored(folder / f'time_{task}.png', curves)
+    for task, closed_loop in dict.fromkeys(
+        (row['task'], row['closed_loop']) for row in content['rows']
+    ):
+        _plot(folder, content, task, closed_loop)
     text = '\n\n'.join(sections)
     (folder / 'tables.md').write_text(text + '\n')
     return text
+
+
+def _plot(folder: Path, content: Mapping[str, Any], task: str, closed_loop: bool) -> None:
+    """Success and time of a task, in closed loop or of whole first plans."""
+
+    def shown(row: Mapping[str, Any]) -> bool:
+        return (row['task'], row['closed_loop']) == (task, closed_loop)
+
+    ending = f'{task}{"" if closed_loop else "_open_loop"}.png'
+    plot_success(folder / f'success_{ending}', list(filter(shown, content['rows'])))
+    curves = [
+        curve for curve in filter(shown, content['censored']) if curve['planner'] in COMPARED
+    ]
+    if curves:
+        plot_censored(folder / f'time_{ending}', curves)
 
 
 def where(row: Mapping[str, Any]) -> tuple[str, int, bool]:

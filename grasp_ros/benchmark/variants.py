@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LATENT: Mapping[str, Any] = {'goal_distance': 'latent'}
+LEARNED: Mapping[str, Any] = {'goal_distance': 'auto'}
 PUBLISHED: Mapping[str, Any] = {
     'goal_distance': 'latent',
     'iterations': 750,
@@ -59,6 +60,7 @@ class Variant:
 OWN: Mapping[str, Variant] = {
     SHIPPED: Variant('grasp', short=True),
     'grasp, published': Variant('grasp', PUBLISHED),
+    'grasp, published, learned distance': Variant('grasp', {**PUBLISHED, **LEARNED}),
     'grasp, CEM sync': Variant('grasp', {**SYNC, 'sync_kind': 'cem'}),
     'grasp, latent distance': Variant('grasp', LATENT),
 }
@@ -111,7 +113,7 @@ ABLATIONS: Mapping[str, Variant] = {
     'grasp, no greedy seed': Variant('grasp', {'seed_greedy': False}),
     'grasp, no proposals': Variant('grasp', {'proposals': 0}),
     'grasp, latent distance': OWN['grasp, latent distance'],
-    'grasp, learned distance': Variant('grasp', {'goal_distance': 'auto'}),
+    'grasp, learned distance': Variant('grasp', LEARNED),
     'grasp, Gauss-Newton actions': Variant('grasp', {'action_step': 'gauss_newton'}),
     'grasp, sync by sweeps': Variant('grasp', {**SYNC, 'sync_kind': 'sweeps'}),
     'grasp, iterations while they help': Variant(
