@@ -17,6 +17,7 @@ from grasp_ros.core.world_model import (
     WorldModel,
     fold,
     linearise,
+    provides,
     visual,
     windows,
 )
@@ -84,8 +85,8 @@ class GoalDistance:
             if seen is not difference:
                 gradient[..., seen.shape[-1] :] = 0.0
             return flat.square().mean(dim=-1), gradient
-        if isinstance(self.model, HasTimeToReachGradient):
-            return self.model.time_to_reach_gradient(latents, goal)
+        if provides(self.model, HasTimeToReachGradient):
+            return cast(HasTimeToReachGradient, self.model).time_to_reach_gradient(latents, goal)
         return gradient_by_autograd(self.to_goal, latents, goal)
 
     def _excess(self, latents: Tensor, goal: Tensor) -> Tensor:
@@ -218,32 +219,47 @@ def lifted_gradients(
         stop_gradient: False lets the gradient flow into the states that are predicted from.
         max_rows: predict in chunks of time with about so many rows; None for one call.
     """
-    horizon, batch = actions.shape[1], actions.shape[0]
+    batch, horizon = actions.shape[:2]
     chunk = horizon if max_rows is None else max(1, max_rows // batch)
-    goal = problem.goal[:, None]
-    scale = 2.0 / problem.goal[0].numel()
     latents, taken = windows(problem.context, states, problem.past_actions, actions)
-    parts: list[tuple[Tensor, ...]] = []
-    for first in range(0, horizon, chunk):
-        part = slice(first, first + chunk)
+    scale = 2.0 / problem.goal.shape[1:].numel()
+
+    def part(
+        latents: Tensor, taken: Tensor, states: Tensor, last: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Gap, distances, and gradients in the windows of some steps; whether s_T is in them."""
+        steps = (batch, states.shape[1])
         predicted, pullback = linearise(
             distance.model,
-            latents[:, part].flatten(0, 1),
-            taken[:, part].flatten(0, 1),
+            latents.flatten(0, 1),
+            taken.flatten(0, 1),
             through_latents=not stop_gradient,
         )
-        predicted = predicted.unflatten(0, (batch, -1))
-        gap = predicted - states[:, part]
-        if first + chunk >= horizon:
+        predicted = predicted.view(*steps, *predicted.shape[1:])
+        gap = predicted - states
+        if last:
             forget_untold(distance, gap[:, -1])
-        distances, gradient = distance.with_gradient(predicted, goal)
-        pulled = pullback((scale * gap + goal_weight * gradient).flatten(0, 1))
-        del pullback  # and its memory, before the next chunk
-        parts.append((gap, distances, *(each.unflatten(0, (batch, -1)) for each in pulled)))
-    gap, distances, of_latents, of_actions = (
-        column[0] if len(column) == 1 else torch.cat(column, dim=1)
-        for column in zip(*parts, strict=True)
-    )
+        distances, gradient = distance.with_gradient(predicted, problem.goal[:, None])
+        wanted = torch.add(goal_weight * gradient, gap, alpha=scale)
+        of_latents, of_actions = pullback(wanted.flatten(0, 1))
+        return (
+            gap,
+            distances,
+            of_latents.reshape(*steps, *of_latents.shape[1:]),
+            of_actions.reshape(*steps, *of_actions.shape[1:]),
+        )
+
+    if chunk >= horizon:
+        gap, distances, of_latents, of_actions = part(latents, taken, states, True)
+    else:
+        parts = [
+            part(latents[:, some], taken[:, some], states[:, some], some.stop >= horizon)
+            for first in range(0, horizon, chunk)
+            for some in [slice(first, first + chunk)]
+        ]
+        gap, distances, of_latents, of_actions = (
+            torch.cat(column, dim=1) for column in zip(*parts, strict=True)
+        )
     of_states = gap * -scale
     if not stop_gradient:
         of_states[:, :-1] += fold(of_latents)[:, problem.context.shape[1] :]

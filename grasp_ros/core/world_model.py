@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -133,6 +133,12 @@ class HasDecoder(Protocol):
         ...
 
 
+def provides(model: WorldModel, protocol: type) -> bool:
+    """Whether the model has the methods of a protocol without other members."""
+    # isinstance looks the protocol's members up every time: too long inside an iteration.
+    return issubclass(type(model), protocol)
+
+
 def side_by_side(images: Tensor) -> Tensor:
     """Pictures (N, 3, h, w) as they are, those of C cameras (N, C, 3, h, w) as (N, 3, h, C w)."""
     if images.dim() == 4:
@@ -193,8 +199,8 @@ def linearise(
         through_latents: False where gradients in the latents are not asked for; they may then
             be anything.
     """
-    if isinstance(model, HasLinearisation):
-        return model.linearise(latents, actions)
+    if provides(model, HasLinearisation):
+        return cast(HasLinearisation, model).linearise(latents, actions)
     latents = latents.detach().requires_grad_(through_latents)
     actions = actions.detach().requires_grad_()
     variables = [latents, actions] if through_latents else [actions]

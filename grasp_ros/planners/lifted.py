@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim.adam import adam
 
-from grasp_ros.core.objective import GoalDistance, LiftedGradients, lifted_gradients
+from grasp_ros.core.objective import GoalDistance, lifted_gradients
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.planners.capture import Executor, problem_of, tensors_of
 
@@ -59,22 +59,22 @@ class Moments:
 
     def step(self, gradient: Tensor) -> None:
         """One step along `gradient`, which has the shape of the variable."""
-        # The fused Adam reads gradients as if they had the strides of what they belong to.
-        adam(
+        self._steps.add_(1)
+        # The kernel of torch.optim.Adam(fused=True), whose own checks take longer than the step.
+        # It reads gradients as if they had the strides of what they belong to.
+        torch._fused_adam_(
             [self._variable],
             [gradient.to(self._variable.dtype).contiguous()],
             [self._first],
             [self._second],
             [],
             [self._steps],
-            fused=True,
-            capturable=self._variable.is_cuda,
-            amsgrad=False,
+            lr=self._rate,
             beta1=0.9,
             beta2=0.999,
-            lr=self._rate,
             weight_decay=0.0,
             eps=1e-8,
+            amsgrad=False,
             maximize=False,
         )
 
@@ -88,7 +88,6 @@ class LiftedIteration:
         problem: one row for each candidate (N rows).
         states: virtual states (N, T, *Z).
         actions: (N, T, A).
-        found: loss and gradients before the last step, or None before the first.
     """
 
     def __init__(
@@ -119,7 +118,6 @@ class LiftedIteration:
         self.problem = problem_of(copies, problem.horizon)
         self.states = states.clone(memory_format=torch.contiguous_format)
         self.actions = actions.clone(memory_format=torch.contiguous_format)
-        self.found: LiftedGradients | None = None
         self._state_rate = self.states.new_full((), settings.state_rate * (spread or 1.0))
         self._of_states = Moments(
             self.states, settings.state_rate if spread is None else self._state_rate
@@ -177,12 +175,7 @@ class LiftedIteration:
     @torch.no_grad()
     def _step(self) -> tuple[Tensor, ...]:
         """The part of an iteration that is the same every time, on memory that stays."""
-        with torch.autocast(
-            self.states.device.type,
-            torch.bfloat16,
-            enabled=self.settings.precision == 'bfloat16',
-            cache_enabled=False,
-        ):
+        with self._autocast():
             found = lifted_gradients(
                 self.distance,
                 self.problem,
@@ -196,8 +189,12 @@ class LiftedIteration:
         self._of_actions.step(found.actions)
         self.states[:, :-1].addcmul_(self._noise, self._sigma)
         self.actions.clamp_(self.problem.action_low, self.problem.action_high)
-        self.found = found
         return ()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.settings.precision == 'float32':
+            return nullcontext()
+        return torch.autocast(self.states.device.type, torch.bfloat16, cache_enabled=False)
 
     def _move_states(self, gradient: Tensor) -> None:
         if self.settings.state_relaxation:
