@@ -29,6 +29,7 @@ from grasp_ros.core.limits import Limits
 from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import ActionSpace, to_numpy
 from grasp_ros.core.world_model import WorldModel
+from grasp_ros.heap import keep_freed_memory
 from grasp_ros.models.checkpoint import CheckpointError, load_model
 from grasp_ros.planners.registry import build
 from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
@@ -211,6 +212,7 @@ def time_cell(cell: Cell, cache: Path) -> Timing:
     """Time the solves of the cell's episodes, one after the other, on one pinned thread."""
     pin()
     torch.set_num_threads(1)
+    keep_freed_memory()
     subject = subject_of(cell.model, cache)
     runner = _runner(cell, subject, build(cell.planner, subject.model, cell.options))
     warm = [PushTrial(episode_of(cell.seeds[0], cell.horizon), subject.look, whole=True)]

@@ -20,6 +20,7 @@ from grasp_ros.benchmark.speed import measure_iteration, quartiles, random_probl
 from grasp_ros.benchmark.speed_models import MlpPredictor, PatchPredictor
 from grasp_ros.core.objective import DistanceKind, goal_distance
 from grasp_ros.core.world_model import WorldModel
+from grasp_ros.heap import keep_freed_memory
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planners.lifted import Precision
@@ -133,6 +134,7 @@ def speed_rows(name: str, folder: Path, *, full: bool) -> list[Row]:
         full: also the latent sizes and what needs compiling: some minutes in place of one.
     """
     torch.set_num_threads(1)
+    keep_freed_memory()
     devices = ['cpu', 'cuda'] if torch.cuda.is_available() else ['cpu']
     rows: list[Row] = []
     with tqdm(desc='speed', unit='row') as bar:

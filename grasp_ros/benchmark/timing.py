@@ -15,6 +15,7 @@ from grasp_ros.benchmark.episodes import lock_step, run_episode
 from grasp_ros.benchmark.judge import Rules
 from grasp_ros.benchmark.memory import peak_mb, reset_peak
 from grasp_ros.control import build_controller, model_limits
+from grasp_ros.heap import keep_freed_memory
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planners.registry import build
 
@@ -69,6 +70,7 @@ def time_cell(cell: Cell) -> Timing:
     """
     pin()
     torch.set_num_threads(1)
+    keep_freed_memory()
     model, manifest = load_model(Path(cell.model))
     planner = build(cell.planner, model, cell.options)
     # Whole plans are measured by their first solve, which is the same.

@@ -1,18 +1,8 @@
-"""Memory that neither grows nor is tidied up for long while the robot drives."""
+"""Memory that is not tidied up for long while the robot drives."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
-
-M_ARENA_MAX = -8
-
-
-def allocate_from_one_heap() -> None:
-    """Let all threads share a heap (glibc); with one each, fragments add up over minutes."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def freeze() -> None:

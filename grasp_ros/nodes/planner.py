@@ -24,6 +24,7 @@ from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command
+from grasp_ros.heap import allocate_from_one_heap, keep_freed_memory
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
@@ -31,7 +32,7 @@ from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.goal_intake import GoalIntake
 from grasp_ros.nodes.intake import take_image, take_proprioception
 from grasp_ros.nodes.live_parameters import refusal
-from grasp_ros.nodes.memory import allocate_from_one_heap, freeze, unfreeze
+from grasp_ros.nodes.memory import freeze, unfreeze
 from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread, leave
@@ -408,6 +409,7 @@ def main(arguments: list[str] | None = None) -> int:
     # A busy planning thread must hand the interpreter over to the command timer at once.
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     allocate_from_one_heap()
+    keep_freed_memory()
     return leave(spin('planner', arguments, PlannerNode, PlannerNode.end))
 
 
