@@ -138,12 +138,12 @@ def test_a_faster_copy_moves_as_far_in_a_step(tmp_path):
 def test_a_short_soak_crashes_nothing(tmp_path):
     ros_harness = pytest.importorskip('ros_harness')
     done = subprocess.run(
-        [sys.executable, '-m', 'grasp_ros.nodes.soak', '--duration', '40', '--short',
+        [sys.executable, '-m', 'grasp_ros.nodes.soak', '--duration', '25', '--short',
          '--output', str(tmp_path)],
         env={**os.environ, 'ROS_DOMAIN_ID': str(ros_harness.DOMAIN)},
         capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     report = json.loads((tmp_path / 'report.json').read_text())
     assert done.returncode == 0, done.stdout + done.stderr
-    assert report['holds'] and report['seconds'] > 35 and report['goals_reached'] > 0
+    assert report['holds'] and report['seconds'] > 20 and report['goals_reached'] > 0
     assert (tmp_path / 'soak.png').is_file()

@@ -9,6 +9,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ Item = TypeVar('Item')
 Result = TypeVar('Result')
 
 CONNECT_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 def map_cells(
@@ -112,12 +115,27 @@ def _by_ray(
             if not running:
                 return
             (ready,), _ = ray.wait(list(running))
-            yield running.pop(ready), ray.get(ready)
+            result = ray.get(ready)
+            if isinstance(result, _Failure):
+                _log.error('a call failed on the machine %s', result.host)
+                raise result.error
+            yield running.pop(ready), result
     finally:
         for handle in running:
             ray.cancel(handle, force=True)
         ray.shutdown()
 
 
-def _call(function: Callable[[Item], Result], item: Item) -> Result:
-    return function(item)
+@dataclass(frozen=True)
+class _Failure:
+    """What a call raised, and where: Ray itself would raise a whole traceback as one message."""
+
+    error: Exception
+    host: str
+
+
+def _call(function: Callable[[Item], Result], item: Item) -> Result | _Failure:
+    try:
+        return function(item)
+    except Exception as error:  # whatever it is, the caller raises it
+        return _Failure(error, socket.gethostname())
