@@ -90,7 +90,8 @@ def _connected(address: str) -> Any:
     except (OSError, RuntimeError, ValueError) as error:
         raise ConnectionError(
             f'no Ray cluster at {address!r}: {error}; start one with `ray start --head`, and let '
-            'other machines join with `ray start --address=HOST:6379`'
+            'other machines join with `ray start --address=HOST:6379`; if it asks for a token, set '
+            'RAY_AUTH_MODE=token'
         ) from error
     return ray
 
