@@ -18,8 +18,8 @@ def allocate_from_one_heap() -> None:
 def keep_freed_memory() -> None:
     """Keep up to 512 MiB of freed memory for the next iteration.
 
-    By default it may go back to the system and be cleared page by page each time: a fifth of a
-    lifted iteration with 32 candidates.
+    By default it may go back to the system and be cleared page by page each time: in some
+    processes a fifth of a lifted iteration with 32 candidates.
     """
     _set(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
     _set(M_TRIM_THRESHOLD, KEPT_BYTES)
