@@ -15,14 +15,14 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.image_guard import GuardConfig
 from grasp_ros.core.limits import Limits, longest_stop
-from grasp_ros.core.objective import goal_distance
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.families import LearnedModel
 from grasp_ros.parameter import ParameterError
-from grasp_ros.planners.registry import PLANNERS, build
+from grasp_ros.planning.objective import goal_distance
+from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import PLANNERS, build
 
 LONGEST_STOP_S = 5.0
 

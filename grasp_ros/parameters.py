@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import cast
 
 from grasp_ros.parameter import Parameter, Value
-from grasp_ros.planners.options import option_text
-from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.planning.options import option_text
+from grasp_ros.planning.registry import PLANNERS
 from grasp_ros.proprioception import JOINT_STATE, PROPRIOCEPTION_TYPES
 
 

@@ -7,9 +7,9 @@ from toy_models import LinearModel, ToyModel, picture, preprocess
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
-from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.types import ActionKind, ActionSpace, Plan, State
 from grasp_ros.core.world_model import rollout
+from grasp_ros.planning.objective import goal_distance
 
 MS = 1_000_000
 PERIOD = 100 * MS

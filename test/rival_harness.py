@@ -3,9 +3,9 @@
 import torch
 from toy_models import LinearModel
 
-from grasp_ros.core.objective import rollout_cost
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.registry import build
+from grasp_ros.planning.objective import rollout_cost
+from grasp_ros.planning.registry import build
 
 # Cheap settings that still solve the toys.
 LIGHT = {

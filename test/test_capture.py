@@ -8,8 +8,8 @@ import pytest
 import torch
 from toy_models import SmoothModelWithHead, problem_for
 
-from grasp_ros.planners.capture import CudaGraphs, Executor
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.core.objective import goal_distance, gradient_by_autograd
 from grasp_ros.core.types import Observation
 from grasp_ros.core.world_model import linearise, side_by_side
 from grasp_ros.models.checkpoint import (
@@ -18,6 +17,7 @@ from grasp_ros.models.checkpoint import (
     save_model,
 )
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.planning.objective import goal_distance, gradient_by_autograd
 
 SMALL = {
     'image_size': 16, 'latent_dim': 6, 'hidden': 16, 'channels': 4, 'reach_groups': 2,

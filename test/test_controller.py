@@ -9,7 +9,7 @@ from controller_rig import CONFIG, MAX_SPEED, MS, PERIOD, HistoryModel, Rig, sta
 from toy_models import LinearModel, picture
 
 from grasp_ros.core.types import State
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 # The way from nothing to the goal.
 

@@ -9,7 +9,7 @@ from controller_rig import CONFIG, MAX_SPEED, MS, ProportionalPlanner, Rig, stat
 from toy_models import LinearModel, picture
 
 from grasp_ros.core.types import ActionKind, State
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 
 def test_nothing_is_sent_before_the_first_command():

@@ -242,5 +242,3 @@ def test_something_else_is_refused_by_what_it_holds(tmp_path, capsys):
     torch.save({'backbone.weight': torch.zeros(2)}, path)
     assert run(path, tmp_path / 'model', '--task', 'pusht') == 1
     assert 'backbone.weight' in capsys.readouterr().err
-
-

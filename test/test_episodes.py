@@ -10,7 +10,7 @@ from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import TwoRooms
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from toy_models import LinearModel, LinearModelWithHead, problem_for
 
-from grasp_ros.core.objective import goal_distance
-from grasp_ros.planners.final_time import end_early
-from grasp_ros.planners.sampling import roll_out
+from grasp_ros.planning.ablations.final_time import end_early
+from grasp_ros.planning.objective import goal_distance
+from grasp_ros.planning.sampling import roll_out
 
 
 def straight(model, speeds, *, distance_away):

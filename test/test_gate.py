@@ -11,8 +11,8 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.gate import Gate
 from grasp_ros.core.limits import Limits, NonFiniteCommandError
-from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.types import ActionKind, ActionSpace, Plan, State
+from grasp_ros.planning.objective import goal_distance
 
 MS = 1_000_000
 PERIOD = 100 * MS

@@ -12,9 +12,9 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.objective import goal_distance, lifted_gradients
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.gauss_newton import first_damping, gauss_newton_step
+from grasp_ros.planning.gauss_newton import first_damping, gauss_newton_step
+from grasp_ros.planning.objective import goal_distance, lifted_gradients
 
 
 def start(model, horizon, *, batch=2, bound=1.0, seed=0):

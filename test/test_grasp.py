@@ -15,12 +15,12 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.objective import goal_distance, rollout_cost
-from grasp_ros.core.planner import Planner
-from grasp_ros.core.warm_start import shift
 from grasp_ros.core.world_model import WorldModel, rollout
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
-from grasp_ros.planners.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.initial_guess import shift
+from grasp_ros.planning.objective import goal_distance, rollout_cost
+from grasp_ros.planning.protocol import Planner
 
 PAPER = GraspConfig(
     goal_distance='latent',

@@ -13,7 +13,7 @@ from toy_models import (
 )
 
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 SMALL = GraspConfig(
     iterations=6, candidates=3, sync_every=3, state_noise=0.02, greedy_choices=8, proposals=4

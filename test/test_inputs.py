@@ -9,8 +9,8 @@ from controller_rig import CONFIG, MS, ProportionalPlanner, Rig
 from toy_models import LinearModel, picture
 
 from grasp_ros.core.inputs import Inputs, Synchroniser
-from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.types import ProprioceptionSpace, State
+from grasp_ros.planning.objective import goal_distance
 
 SPACE = ProprioceptionSpace(
     ('vx', 'vy'), ('m/s', 'm/s'), np.array([1.0, 0.0]), np.array([2.0, 1.0])

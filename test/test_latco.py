@@ -5,10 +5,10 @@ import torch
 from rival_harness import check, solve, turning_model
 from toy_models import SmoothModelWithHead, problem_for
 
-from grasp_ros.core.objective import GoalDistance
-from grasp_ros.planners.block_tridiagonal import solve_banded
-from grasp_ros.planners.latco import Trajectory, linearise
-from grasp_ros.planners.registry import build
+from grasp_ros.planning.baselines.latco import Trajectory, linearise
+from grasp_ros.planning.block_tridiagonal import solve_banded
+from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.registry import build
 
 
 @pytest.mark.parametrize(('count', 'width'), [(7, 1), (1, 1), (7, 3), (2, 3), (6, 2), (9, 2)])

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from grasp_ros.core.objective import GoalDistance, goal_distance, gradient_by_autograd
 from grasp_ros.core.world_model import HasLinearisation, HasTimeToReachGradient, linearise
 from grasp_ros.models import mlp
 from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.planning.objective import GoalDistance, goal_distance, gradient_by_autograd
 
 EXACT = {'rtol': 1e-9, 'atol': 1e-12}
 SINGLE = {'rtol': 1e-4, 'atol': 1e-5}

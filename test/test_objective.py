@@ -5,7 +5,11 @@ import torch
 from toy_models import LinearModel, LinearModelWithHead, SmoothModel, SmoothModelWithHead
 from toy_models import problem_for as make_problem
 
-from grasp_ros.core.objective import (
+from grasp_ros.core.types import PlanProblem
+from grasp_ros.core.world_model import rollout
+from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.objective import (
     GoalDistance,
     goal_distance,
     lifted_gradients,
@@ -13,10 +17,6 @@ from grasp_ros.core.objective import (
     rollout_gradient,
     squared_error,
 )
-from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import rollout
-from grasp_ros.models.compact import CompactConfig, CompactModel
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
 
 HORIZON = 6
 CANDIDATES = 3

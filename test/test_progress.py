@@ -9,10 +9,10 @@ from toy_models import picture
 
 from grasp_ros.control import policy_for
 from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.progress import StallWatch, goal_bounds, is_progress
 from grasp_ros.core.types import State
 from grasp_ros.models.checkpoint import find_model, load_model
+from grasp_ros.planning.objective import goal_distance
 
 SECOND = 1_000_000_000
 PATIENCE = replace(CONFIG, give_up_time=2.0)

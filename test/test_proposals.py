@@ -7,9 +7,9 @@ import pytest
 import torch
 from toy_models import ClockworkModel, LinearModel, SmoothModel, problem_for
 
-from grasp_ros.core.objective import goal_distance
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.proposals import action_choices, correlated_actions, seed_rollouts
+from grasp_ros.planning.objective import goal_distance
+from grasp_ros.planning.proposals import action_choices, correlated_actions, seed_rollouts
 
 
 def seeded(seed=0):

@@ -18,13 +18,13 @@ from rival_harness import (
 )
 from toy_models import LinearModel, LinearModelWithHead, SmoothModelWithHead, one_of, problem_for
 
-from grasp_ros.core.objective import GoalDistance
-from grasp_ros.core.planner import Planner
-from grasp_ros.core.warm_start import shift
 from grasp_ros.core.world_model import rollout
 from grasp_ros.parameter import ParameterError
-from grasp_ros.planners.options import option_text
-from grasp_ros.planners.registry import PLANNERS, build
+from grasp_ros.planning.initial_guess import shift
+from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.options import option_text
+from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import PLANNERS, build
 
 
 def test_the_table_is_complete():

@@ -5,8 +5,8 @@ import torch
 from rival_harness import check, judged, solve, turning_model
 from toy_models import LinearModel, LinearModelWithHead, SmoothModelWithHead, problem_for
 
-from grasp_ros.core.objective import GoalDistance
-from grasp_ros.planners.sampling import coloured_noise, roll_out, sample_costs
+from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.sampling import coloured_noise, roll_out, sample_costs
 
 
 @pytest.mark.parametrize('name', ['cem', 'icem', 'mppi'])

@@ -32,8 +32,8 @@ from grasp_ros.core.types import Observation, PlanProblem
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.integrations.stable_worldmodel import GraspSolver, PlannerSolver
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, library_model
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
-from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.registry import PLANNERS
 
 gymnasium = pytest.importorskip('gymnasium')
 with stand_ins():

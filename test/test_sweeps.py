@@ -10,9 +10,9 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.objective import goal_distance, rollout_cost
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.sweeps import adjoint_gradient, sweep
+from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
+from grasp_ros.planning.objective import goal_distance, rollout_cost
 
 MODELS = [
     LinearModelWithHead(torch.tensor([[0.9, -0.5], [0.4, 1.1]]).double()),

@@ -8,8 +8,8 @@ from toy_models import ClockworkModel, LinearModel
 from grasp_ros.benchmark.trials import Setup, TrialRunner
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.limits import Limits
-from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import ActionKind, ActionSpace, Plan
+from grasp_ros.planning.objective import GoalDistance
 
 
 class CountingTrial:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toy_models import LinearModel, SmoothModel, problem_for
 
 from grasp_ros.core.types import Plan
-from grasp_ros.core.warm_start import cold_start, resize, shift
+from grasp_ros.planning.initial_guess import cold_start, resize, shift
 
 STOP = torch.tensor([-5.0, -6.0])
 SHAPES = st.sampled_from([(4,), (3, 2)])

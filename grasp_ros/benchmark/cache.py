@@ -11,7 +11,7 @@ from typing import Any
 
 from grasp_ros.benchmark.cells import Cell
 from grasp_ros.models.checkpoint import read_manifest
-from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.planning.registry import PLANNERS
 
 
 class Cache:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from grasp_ros.benchmark.passing_on import PassingOn
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel
+from grasp_ros.planning.protocol import Planner
 
 
 class CountingPlanner(PassingOn):

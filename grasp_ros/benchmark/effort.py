@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from grasp_ros.benchmark.variants import Variant
-from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.planning.registry import PLANNERS
 
 SIGN = ' x'
 SPENT_ON: Mapping[str, str] = {

@@ -18,7 +18,7 @@ from grasp_ros.core.types import Observation, PlanProblem
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.models.dino_wm import DinoWm, DinoWmConfig
 from grasp_ros.models.families import LearnedModel
-from grasp_ros.planners.registry import build
+from grasp_ros.planning.registry import build
 
 SEED = 0
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from grasp_ros.core.objective import GoalDistance
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.protocol import Planner
 
 
 class PassingOn:

@@ -26,12 +26,12 @@ from grasp_ros.benchmark.trials import Driven, Setup, TrialRunner
 from grasp_ros.control import model_limits, policy_for
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.limits import Limits
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import ActionSpace, to_numpy
 from grasp_ros.core.world_model import WorldModel
-from grasp_ros.heap import keep_freed_memory
 from grasp_ros.models.checkpoint import CheckpointError, load_model
-from grasp_ros.planners.registry import build
+from grasp_ros.planning.malloc_tuning import keep_freed_memory
+from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import build
 from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
 from grasp_ros.sim.push_t_camera import render
 from grasp_ros.sim.push_t_episodes import PushTEpisode, make_episode

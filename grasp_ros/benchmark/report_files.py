@@ -16,7 +16,7 @@ from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.results import NOTES, RowData, row_content
 from grasp_ros.benchmark.tables import speed_table, success_tables, time_table
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED
-from grasp_ros.planners.registry import PLANNERS
+from grasp_ros.planning.registry import PLANNERS
 
 
 def content_of(

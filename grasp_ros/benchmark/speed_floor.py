@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from grasp_ros.models.mlp import product
-from grasp_ros.planners.capture import wait_for
+from grasp_ros.planning.cuda_graphs import wait_for
 
 MATRIX = 1024
 COPIED_FLOATS = 2**24

@@ -15,9 +15,9 @@ from grasp_ros.benchmark.episodes import lock_step, run_episode
 from grasp_ros.benchmark.judge import Rules
 from grasp_ros.benchmark.memory import peak_mb, reset_peak
 from grasp_ros.control import build_controller, model_limits
-from grasp_ros.heap import keep_freed_memory
 from grasp_ros.models.checkpoint import load_model
-from grasp_ros.planners.registry import build
+from grasp_ros.planning.malloc_tuning import keep_freed_memory
+from grasp_ros.planning.registry import build
 
 MOST_SOLVING_S = 30.0
 

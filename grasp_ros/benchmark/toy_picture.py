@@ -13,7 +13,7 @@ from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import predict_windows, rollout, windows
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.ball import BallModel, ball_problem
 
 # GRASP as published but for the rates, which fit a latent measured in metres: no seeds, no learned

@@ -20,7 +20,6 @@ from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
 from grasp_ros.core.inputs import Data, InputError, Inputs, Synchroniser
 from grasp_ros.core.latency import DelayEstimator, delay_bounds
 from grasp_ros.core.limits import Limits, NonFiniteCommandError
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.progress import StallWatch, goal_bounds
 from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.core.report import PlanReport
@@ -28,6 +27,7 @@ from grasp_ros.core.situation import Goal, Situation, Snapshot
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
 from grasp_ros.core.world_model import WorldModel
+from grasp_ros.planning.protocol import Planner
 
 NANOSECONDS = 1_000_000_000
 

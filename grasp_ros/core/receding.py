@@ -25,7 +25,6 @@ from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.image_guard import Seen
 from grasp_ros.core.inputs import Inputs
 from grasp_ros.core.limits import Limits, Setpoint, project
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.prediction import PredictionCheck, Sight
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import (
@@ -37,8 +36,9 @@ from grasp_ros.core.types import (
     to_tensor,
 )
 from grasp_ros.core.view_encoder import ViewEncoder
-from grasp_ros.core.warm_start import resize, shift
 from grasp_ros.core.world_model import WorldModel, rollout, visual
+from grasp_ros.planning.initial_guess import resize, shift
+from grasp_ros.planning.protocol import Planner
 
 STEADY = 0.2
 MOST_WARM_UPS = 20

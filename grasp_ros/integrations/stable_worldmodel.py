@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import rollout
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, Info, library_model
-from grasp_ros.planners.registry import PLANNERS, build
+from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import PLANNERS, build
 
 
 class Scaler(Protocol):

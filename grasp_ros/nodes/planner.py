@@ -22,9 +22,7 @@ from std_srvs.srv import SetBool
 from grasp_ros.assembly import Assembly, assemble, reconfigure
 from grasp_ros.core.context import Picture
 from grasp_ros.core.controller import Controller
-from grasp_ros.core.planner import execution_failed, execution_of
 from grasp_ros.core.types import Command
-from grasp_ros.heap import allocate_from_one_heap, keep_freed_memory
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
@@ -46,6 +44,8 @@ from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
 from grasp_ros.parameter import ParameterError
 from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.planning.malloc_tuning import allocate_from_one_heap, keep_freed_memory
+from grasp_ros.planning.protocol import execution_failed, execution_of
 from grasp_ros.proprioception import proprioception_layout
 
 ACKNOWLEDGE_S = 0.2

@@ -18,8 +18,8 @@ from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel
 from grasp_ros.nodes import planner as node
 from grasp_ros.nodes.faults.orders import Orders
-from grasp_ros.planners import registry
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning import registry
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 RAISE, NAN, OVERRUN, HANG, OUT_OF_MEMORY, DEVICE_LOST = (
     'raise', 'nan', 'overrun', 'hang', 'out of memory', 'device lost',

@@ -282,4 +282,3 @@ class Stage:
         self.wait(lambda: len(self.camera.sent) > seen, PATIENCE_S, 'the camera sent nothing')
         self.spin(PERIOD_S / 2 - (time.monotonic() - self.camera.sent[-1][0]))
         return time.monotonic()
-

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.planners.candidates import Candidates
-from grasp_ros.planners.options import changed
-from grasp_ros.planners.search import Deadline, SeededPlanner
-from grasp_ros.planners.seeds import SeedOptions
+from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.candidates import Candidates
+from grasp_ros.planning.options import changed
+from grasp_ros.planning.seeds import SeedOptions
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.planners.candidates import Candidates
-from grasp_ros.planners.sampling import roll_out
+from grasp_ros.planning.candidates import Candidates
+from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.sampling import roll_out
 
 
 @torch.no_grad()

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, goal_distance
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel
-from grasp_ros.planners.candidates import judge, to_plan
-from grasp_ros.planners.options import DistanceOptions, option
-from grasp_ros.planners.proposals import action_choices, seed_rollouts
+from grasp_ros.planning.candidates import judge, to_plan
+from grasp_ros.planning.objective import GoalDistance, goal_distance
+from grasp_ros.planning.options import DistanceOptions, option
+from grasp_ros.planning.proposals import action_choices, seed_rollouts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.planners.candidates import Candidates, join
+from grasp_ros.planning.candidates import Candidates, join
 
 
 class Progress:

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import (
+from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.core.world_model import predict_windows, windows
+from grasp_ros.planning.objective import (
     GoalDistance,
     knows_manifold,
     rollout_cost,
     squared_error,
     trust_horizon,
 )
-from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import predict_windows, windows
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, completed
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.warm_start import cold_start
-from grasp_ros.planners.candidates import Candidates, join, judge
-from grasp_ros.planners.capture import Executor, problem_of, tensors_of
-from grasp_ros.planners.options import DistanceOptions, option
-from grasp_ros.planners.proposals import correlated_actions, seed_rollouts
+from grasp_ros.planning.candidates import Candidates, join, judge
+from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
+from grasp_ros.planning.initial_guess import cold_start
+from grasp_ros.planning.objective import GoalDistance, completed
+from grasp_ros.planning.options import DistanceOptions, option
+from grasp_ros.planning.proposals import correlated_actions, seed_rollouts
 
 
 @dataclass(frozen=True)

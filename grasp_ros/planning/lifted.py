@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, lifted_gradients
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.planners.capture import Executor, problem_of, tensors_of
+from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
+from grasp_ros.planning.objective import GoalDistance, lifted_gradients
 
 Precision = Literal['float32', 'bfloat16']
 

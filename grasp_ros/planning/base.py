@@ -11,13 +11,13 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, goal_distance
 from grasp_ros.core.types import Plan, PlanProblem
 from grasp_ros.core.world_model import WorldModel, rollout
-from grasp_ros.planners.candidates import Candidates, join, to_plan
-from grasp_ros.planners.capture import Executor, wait_for
-from grasp_ros.planners.proposals import action_choices
-from grasp_ros.planners.seeds import SeedOptions, make_seeds
+from grasp_ros.planning.candidates import Candidates, join, to_plan
+from grasp_ros.planning.cuda_graphs import Executor, wait_for
+from grasp_ros.planning.objective import GoalDistance, goal_distance
+from grasp_ros.planning.proposals import action_choices
+from grasp_ros.planning.seeds import SeedOptions, make_seeds
 
 TIMED_ROLLOUTS = 5
 JUDGEMENT_ROLLOUTS = 2.0

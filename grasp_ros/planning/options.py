@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
-from grasp_ros.core.objective import DistanceKind
+from grasp_ros.planning.objective import DistanceKind
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, rollout_cost
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.candidates import Candidates, expand, judge
-from grasp_ros.planners.options import option
-from grasp_ros.planners.seeds import SeedOptions
+from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.objective import GoalDistance, rollout_cost
+from grasp_ros.planning.options import option
+from grasp_ros.planning.seeds import SeedOptions
 
 
 @dataclass(frozen=True)

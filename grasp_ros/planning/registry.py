@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grasp_ros.core.planner import Planner
 from grasp_ros.core.world_model import WorldModel
-from grasp_ros.planners.cem import CemConfig, CemPlanner
-from grasp_ros.planners.gradient import GradientConfig, GradientPlanner
-from grasp_ros.planners.grasp import GraspConfig, GraspPlanner
-from grasp_ros.planners.greedy import GreedyConfig, GreedyPlanner
-from grasp_ros.planners.icem import IcemConfig, IcemPlanner
-from grasp_ros.planners.latco import LatcoConfig, LatcoPlanner
-from grasp_ros.planners.mppi import MppiConfig, MppiPlanner
-from grasp_ros.planners.options import DistanceOptions
-from grasp_ros.planners.random_shooting import RandomShootingConfig, RandomShootingPlanner
+from grasp_ros.planning.baselines.cem import CemConfig, CemPlanner
+from grasp_ros.planning.baselines.gradient import GradientConfig, GradientPlanner
+from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planning.baselines.icem import IcemConfig, IcemPlanner
+from grasp_ros.planning.baselines.latco import LatcoConfig, LatcoPlanner
+from grasp_ros.planning.baselines.mppi import MppiConfig, MppiPlanner
+from grasp_ros.planning.baselines.random_shooting import RandomShootingConfig, RandomShootingPlanner
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.options import DistanceOptions
+from grasp_ros.planning.protocol import Planner
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, squared_error
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import WorldModel, predict_windows, rollout, visual, windows
-from grasp_ros.planners.block_tridiagonal import solve_banded
-from grasp_ros.planners.candidates import Candidates, expand, judge
-from grasp_ros.planners.options import option
-from grasp_ros.planners.search import Deadline, SeededPlanner
-from grasp_ros.planners.seeds import SeedOptions, fill
+from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.block_tridiagonal import solve_banded
+from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.objective import GoalDistance, squared_error
+from grasp_ros.planning.options import option
+from grasp_ros.planning.seeds import SeedOptions, fill
 
 LARGEST_BLOCK = 1024
 LEAST_DAMPING = 1e-8

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import rollout_cost
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import rollout
-from grasp_ros.planners.candidates import Candidates, expand
-from grasp_ros.planners.options import option
-from grasp_ros.planners.sampling import draw, initial_deviation, roll_out
-from grasp_ros.planners.search import Deadline, SeededPlanner
-from grasp_ros.planners.seeds import SeedOptions, fill
+from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.candidates import Candidates, expand
+from grasp_ros.planning.objective import rollout_cost
+from grasp_ros.planning.options import option
+from grasp_ros.planning.sampling import draw, initial_deviation, roll_out
+from grasp_ros.planning.seeds import SeedOptions, fill
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import GoalDistance, rollout_slopes
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import (
     Pullback,
@@ -15,6 +14,7 @@ from grasp_ros.core.world_model import (
     predict_windows,
     windows,
 )
+from grasp_ros.planning.objective import GoalDistance, rollout_slopes
 
 
 @torch.no_grad()

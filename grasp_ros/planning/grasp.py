@@ -17,21 +17,21 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.core.objective import completed, rollout_gradient, squared_error
 from grasp_ros.core.types import PlanProblem
 from grasp_ros.core.world_model import WorldModel
-from grasp_ros.planners.candidates import Candidates, expand, judge
-from grasp_ros.planners.capture import Executor, Pace, executor_for, problem_of, tensors_of
-from grasp_ros.planners.final_time import end_early
-from grasp_ros.planners.gauss_newton import GaussNewtonIteration
-from grasp_ros.planners.lifted import LiftedIteration, LiftedSettings, Moments, Precision
-from grasp_ros.planners.options import changed, option
-from grasp_ros.planners.progress import Progress
-from grasp_ros.planners.sampling import draw, sample_costs, select
-from grasp_ros.planners.search import Deadline, SeededPlanner
-from grasp_ros.planners.seeds import SeedOptions, fill
-from grasp_ros.planners.spread import spread_of
-from grasp_ros.planners.sweeps import adjoint_gradient, sweep
+from grasp_ros.planning.ablations.best_of_phases import Progress
+from grasp_ros.planning.ablations.final_time import end_early
+from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
+from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.cuda_graphs import Executor, Pace, executor_for, problem_of, tensors_of
+from grasp_ros.planning.gauss_newton import GaussNewtonIteration
+from grasp_ros.planning.latent_scale import spread_of
+from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Moments, Precision
+from grasp_ros.planning.objective import completed, rollout_gradient, squared_error
+from grasp_ros.planning.options import changed, option
+from grasp_ros.planning.sampling import draw, sample_costs, select
+from grasp_ros.planning.seeds import SeedOptions, fill
 
 SyncKind = Literal['gradient', 'cem', 'sweeps']
 ActionStepKind = Literal['adam', 'gauss_newton']

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.planners.candidates import Candidates
-from grasp_ros.planners.options import changed, option
-from grasp_ros.planners.sampling import (
+from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.candidates import Candidates
+from grasp_ros.planning.options import changed, option
+from grasp_ros.planning.sampling import (
     SamplingOptions,
     draw,
     initial_deviation,
@@ -23,7 +24,6 @@ from grasp_ros.planners.sampling import (
     sample_costs,
     select,
 )
-from grasp_ros.planners.search import Deadline, SeededPlanner
 
 
 @dataclass(frozen=True)

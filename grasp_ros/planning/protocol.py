@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from grasp_ros.core.objective import GoalDistance
 from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.planning.objective import GoalDistance
 
 EAGER = 'eager'
 

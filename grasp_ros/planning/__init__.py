@@ -1,0 +1,1 @@
+"""How a plan is found: GRASP, its objective, and what every planner shares."""

@@ -1,0 +1,1 @@
+"""Variants of GRASP that only the benchmark needs."""

@@ -1,0 +1,1 @@
+"""Planners that GRASP is compared with: one file, one algorithm."""
