@@ -18,7 +18,7 @@ from grasp_ros.core.limits import Limits, longest_stop
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
-from grasp_ros.models.families import LearnedModel
+from grasp_ros.models.registry import LearnedModel
 from grasp_ros.parameter import ParameterError
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.protocol import Planner

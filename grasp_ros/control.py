@@ -16,10 +16,10 @@ from grasp_ros.core.limits import Limits
 from grasp_ros.core.novelty import Novelty
 from grasp_ros.core.progress import RELEASE
 from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.images import to_model_input
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.protocol import Planner
 

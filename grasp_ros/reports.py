@@ -13,9 +13,9 @@ from torch import Tensor
 from grasp_ros.core.context import View
 from grasp_ros.core.report import PlanReport
 from grasp_ros.core.types import ClampCounts, Command, to_numpy
-from grasp_ros.core.world_model import HasDecoder, WorldModel
 from grasp_ros.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.models.protocol import HasDecoder, WorldModel
 from grasp_ros.planning.protocol import Planner, execution_of
 
 UNKNOWN = float('nan')

@@ -8,7 +8,7 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.types import ActionKind, ActionSpace, Plan, State
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import goal_distance
 
 MS = 1_000_000

@@ -3,7 +3,7 @@
 import torch
 from toy_models import LinearModel
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import rollout_cost
 from grasp_ros.planning.registry import build
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from grasp_ros.models.checkpoint import save_model
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 
 CAMERAS = ('left', 'right')
 JOINTS = ('velocity.shoulder', 'velocity.elbow')

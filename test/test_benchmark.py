@@ -16,7 +16,7 @@ from grasp_ros.benchmark.statistics import mcnemar, success_interval
 from grasp_ros.benchmark.timing import Timing
 from grasp_ros.benchmark.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
 from grasp_ros.benchmark.variants import VARIANTS
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.objective import goal_distance, lifted_gradients
 from grasp_ros.planning.registry import PLANNERS
 

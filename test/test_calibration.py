@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
-from grasp_ros.models.compact import CompactConfig
+from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.training import calibrate as command
 from grasp_ros.training.calibrate import main
 from grasp_ros.training.calibration import Standing, distance_curve, steady_starts

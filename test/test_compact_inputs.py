@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from grasp_ros.core.types import Observation
-from grasp_ros.core.world_model import linearise, side_by_side
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     PRETRAINED,
@@ -16,7 +15,8 @@ from grasp_ros.models.checkpoint import (
     read_manifest,
     save_model,
 )
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.protocol import linearise, side_by_side
 from grasp_ros.planning.objective import goal_distance, gradient_by_autograd
 
 SMALL = {

@@ -21,7 +21,6 @@ from safetensors.torch import load_file
 
 from grasp_ros.assembly import assemble
 from grasp_ros.core.types import ActionKind, Observation, State
-from grasp_ros.models import convert, pickled
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -29,9 +28,11 @@ from grasp_ros.models.checkpoint import (
     find_model,
     load_model,
 )
-from grasp_ros.models.dino_wm_checkpoint import convert as from_dino_wm
-from grasp_ros.models.foreign import check_weights
-from grasp_ros.models.pickled import StandIn, pickle_globals, read_checkpoint
+from grasp_ros.models.convert import command as convert
+from grasp_ros.models.convert import pickled
+from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
+from grasp_ros.models.convert.foreign import check_weights
+from grasp_ros.models.convert.pickled import StandIn, pickle_globals, read_checkpoint
 from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
 
 STATISTICS = {

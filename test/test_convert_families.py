@@ -7,13 +7,13 @@ import torch
 from foreign_harness import dinov2_weights
 from torch import nn
 
-from grasp_ros.models import convert
 from grasp_ros.models.checkpoint import CheckpointError, load_model
-from grasp_ros.models.dino_wm import DinoWm, DinoWmConfig
-from grasp_ros.models.jepa_wm import JepaWm, JepaWmConfig
-from grasp_ros.models.le_wm import LeWm, LeWmConfig
-from grasp_ros.models.le_wm_checkpoint import convert as from_le_wm
-from grasp_ros.models.pickled import Contents, pickle_globals, unpickle
+from grasp_ros.models.convert import command as convert
+from grasp_ros.models.convert.le_wm_checkpoint import convert as from_le_wm
+from grasp_ros.models.convert.pickled import Contents, pickle_globals, unpickle
+from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
+from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig
+from grasp_ros.models.published.le_wm import LeWm, LeWmConfig
 
 ENCODER = {'grid': 4, 'encoder_width': 64, 'encoder_depth': 2, 'encoder_heads': 1}
 LE_WM = LeWmConfig(

@@ -18,7 +18,7 @@ from PIL import Image
 
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.nodes import demo
 from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.command import write

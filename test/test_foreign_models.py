@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from grasp_ros.core.types import Observation
-from grasp_ros.models.dino_wm import DinoWm, DinoWmConfig
-from grasp_ros.models.jepa_wm import JepaWm, JepaWmConfig, rotate, rotations
-from grasp_ros.models.le_wm import LeWm, LeWmConfig
-from grasp_ros.models.transformer import FrameTransformer
-from grasp_ros.models.vision import VisionTransformer
+from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
+from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig, rotate, rotations
+from grasp_ros.models.published.le_wm import LeWm, LeWmConfig
+from grasp_ros.models.published.transformer import FrameTransformer
+from grasp_ros.models.published.vision import VisionTransformer
 
 TINY_DINO_WM = DinoWmConfig(
     image_size=16, encoder_image_size=8, patch=4, grid=3, encoder_width=8, encoder_depth=1,

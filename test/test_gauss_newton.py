@@ -12,7 +12,7 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.gauss_newton import first_damping, gauss_newton_step
 from grasp_ros.planning.objective import goal_distance, lifted_gradients
 

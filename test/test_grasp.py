@@ -15,7 +15,7 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.world_model import WorldModel, rollout
+from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.initial_guess import shift

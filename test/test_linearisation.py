@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from grasp_ros.core.world_model import HasLinearisation, HasTimeToReachGradient, linearise
-from grasp_ros.models import mlp
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact import mlp
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.protocol import HasLinearisation, HasTimeToReachGradient, linearise
 from grasp_ros.planning.objective import GoalDistance, goal_distance, gradient_by_autograd
 
 EXACT = {'rtol': 1e-9, 'atol': 1e-12}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_models import LinearModel, LinearModelWithHead, problem_for
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.baselines.cem import CemConfig, CemPlanner
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.objective import goal_distance, trust_horizon

@@ -6,8 +6,8 @@ from toy_models import LinearModel, LinearModelWithHead, SmoothModel, SmoothMode
 from toy_models import problem_for as make_problem
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import rollout
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.objective import (
     GoalDistance,

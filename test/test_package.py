@@ -19,7 +19,7 @@ EXECUTABLES = {
     'demo': 'grasp_ros.nodes.demo',
     'train': 'grasp_ros.training.command',
     'benchmark': 'grasp_ros.benchmark.command',
-    'convert': 'grasp_ros.models.convert',
+    'convert': 'grasp_ros.models.convert.command',
     'record': 'grasp_ros.nodes.record',
     'replay': 'grasp_ros.bags.replay',
     'play': 'grasp_ros.nodes.play',

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.predictor import SPAN, LatentMotion, predictor_loss
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from toy_models import ClockworkModel, LinearModel, SmoothModel, problem_for
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.proposals import action_choices, correlated_actions, seed_rollouts
 

@@ -28,9 +28,9 @@ from grasp_ros.benchmark.push_t_variants import PICKS, PUSH_T_VARIANTS
 from grasp_ros.benchmark.tuning import PUSH_T_GRIDS
 from grasp_ros.benchmark.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
 from grasp_ros.core.types import ActionKind
-from grasp_ros.core.world_model import rollout
 from grasp_ros.models.checkpoint import save_model
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.protocol import rollout
 from grasp_ros.sim.push_t import advance, make_state, succeeded
 
 NEAR_BLOCK = make_state([200.0, 290.0], [260.0, 250.0], 0.3)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.sparse.csgraph import dijkstra
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.reach_graph import (
     STRIDE,

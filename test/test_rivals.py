@@ -18,7 +18,7 @@ from rival_harness import (
 )
 from toy_models import LinearModel, LinearModelWithHead, SmoothModelWithHead, one_of, problem_for
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.parameter import ParameterError
 from grasp_ros.planning.initial_guess import shift
 from grasp_ros.planning.objective import GoalDistance

@@ -13,7 +13,7 @@ from grasp_ros.benchmark.speed import Contest, measure_iteration
 from grasp_ros.benchmark.speed_floor import Peak, counted_bytes, counted_flops, floor_ms
 from grasp_ros.benchmark.speed_models import MlpPredictor, PatchPredictor
 from grasp_ros.benchmark.tables import speed_table
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.grasp import GraspPlanner
 from grasp_ros.planning.objective import goal_distance
 

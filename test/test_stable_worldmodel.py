@@ -29,9 +29,9 @@ from torch import nn
 from toy_models import ToyModel
 
 from grasp_ros.core.types import Observation, PlanProblem
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.integrations.stable_worldmodel import GraspSolver, PlannerSolver
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, library_model
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.registry import PLANNERS
 

@@ -10,7 +10,7 @@ from toy_models import (
     problem_for,
 )
 
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
 from grasp_ros.planning.objective import goal_distance, rollout_cost
 

@@ -7,7 +7,7 @@ from recorded_harness import dot
 
 from grasp_ros.core.types import Observation
 from grasp_ros.models.checkpoint import load_model
-from grasp_ros.models.compact import CompactConfig
+from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.training.command import main
 from grasp_ros.training.description import Description
 from grasp_ros.training.latents import EpisodeLatents, encode_all

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim import motion
 from grasp_ros.sim.two_rooms import TwoRooms
 from grasp_ros.training.data import MotionDataset

@@ -4,7 +4,7 @@ import pytest
 import torch
 from toy_models import ClockworkModel, LinearModel, SmoothModel, problem_for
 
-from grasp_ros.core.world_model import predict_windows, rollout, windows
+from grasp_ros.models.protocol import predict_windows, rollout, windows
 
 
 def integers(*shape, seed=0):

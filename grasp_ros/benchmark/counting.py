@@ -10,7 +10,7 @@ from torch import Tensor
 
 from grasp_ros.benchmark.passing_on import PassingOn
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 
 

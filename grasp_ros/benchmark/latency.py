@@ -37,8 +37,8 @@ from grasp_ros.benchmark.slow_planning import Control, SlowEpisode, SlowPlanner
 from grasp_ros.benchmark.workers import map_cells
 from grasp_ros.control import build_controller, model_limits
 from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.models.checkpoint import CheckpointError, Manifest, find_model, load_model
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.tasks import TaskEpisode

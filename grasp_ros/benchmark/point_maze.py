@@ -28,9 +28,9 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.controller import Controller
 from grasp_ros.core.inputs import PROPRIOCEPTION
 from grasp_ros.core.types import Observation
-from grasp_ros.core.world_model import WorldModel, rollout
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import MANIFEST_NAME, Manifest, load_model
+from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.episodes import Episode
 from grasp_ros.sim.point_maze import (

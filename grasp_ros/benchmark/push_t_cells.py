@@ -27,8 +27,8 @@ from grasp_ros.control import model_limits, policy_for
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.limits import Limits
 from grasp_ros.core.types import ActionSpace, to_numpy
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.models.checkpoint import CheckpointError, load_model
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.malloc_tuning import keep_freed_memory
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build

@@ -22,8 +22,8 @@ from grasp_ros.control import model_limits, one_step_distance, policy_for, prepr
 from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.context import Picture
 from grasp_ros.core.types import ActionKind, Observation
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.sim.tasks import TaskEpisode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from grasp_ros.models.mlp import product
+from grasp_ros.models.compact.mlp import product
 from grasp_ros.planning.cuda_graphs import wait_for
 
 MATRIX = 1024

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.speed import measure_iteration, quartiles, random_problem
 from grasp_ros.benchmark.speed_models import MlpPredictor, PatchPredictor
-from grasp_ros.core.world_model import WorldModel
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.lifted import Precision
 from grasp_ros.planning.malloc_tuning import keep_freed_memory

@@ -20,7 +20,7 @@ from grasp_ros.core.config import ControllerConfig
 from grasp_ros.core.horizon import PlanHorizon
 from grasp_ros.core.limits import Limits, apply_limits
 from grasp_ros.core.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
-from grasp_ros.core.world_model import WorldModel, rollout
+from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.protocol import Planner
 

@@ -26,7 +26,7 @@ from grasp_ros.core.report import PlanReport
 from grasp_ros.core.situation import Goal, Situation, Snapshot
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 
 NANOSECONDS = 1_000_000_000

@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from grasp_ros.core.world_model import HasDecoder, HasManifold, WorldModel, side_by_side
+from grasp_ros.models.protocol import HasDecoder, HasManifold, WorldModel, side_by_side
 
 
 @dataclass(frozen=True, eq=False)

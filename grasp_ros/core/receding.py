@@ -36,7 +36,7 @@ from grasp_ros.core.types import (
     to_tensor,
 )
 from grasp_ros.core.view_encoder import ViewEncoder
-from grasp_ros.core.world_model import WorldModel, rollout, visual
+from grasp_ros.models.protocol import WorldModel, rollout, visual
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.protocol import Planner
 

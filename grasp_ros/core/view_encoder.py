@@ -13,7 +13,7 @@ from grasp_ros.core.context import Picture, View
 from grasp_ros.core.inputs import Inputs
 from grasp_ros.core.timing import Timer, untimed
 from grasp_ros.core.types import Observation
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 
 
 class LastInput:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import rollout
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, Info, library_model
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import PLANNERS, build
 

@@ -19,10 +19,15 @@ from torch import Tensor
 from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION, Inputs
 from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.models.calibration import Calibration, Strict
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.errors import CheckpointError
-from grasp_ros.models.exported import ENCODER_NAME, PREDICTOR_NAME, ExportedConfig, load_exported
-from grasp_ros.models.families import FAMILIES, Family, LearnedModel, family_of
+from grasp_ros.models.published.exported import (
+    ENCODER_NAME,
+    PREDICTOR_NAME,
+    ExportedConfig,
+    load_exported,
+)
+from grasp_ros.models.registry import FAMILIES, Family, LearnedModel, family_of
 
 WEIGHTS_NAME = 'model.safetensors'
 MANIFEST_NAME = 'manifest.json'
@@ -171,7 +176,7 @@ def find_model(name: str) -> Path:
         raise CheckpointError(
             f'{given}: a checkpoint of another project, which may run code where it is loaded, '
             f'not a folder with {WEIGHTS_NAME} and {MANIFEST_NAME}; make one of it with '
-            '`python -m grasp_ros.models.convert`'
+            '`python -m grasp_ros.models.convert.command`'
         )
     shipped = sorted(path.parent.name for path in PRETRAINED.glob(f'*/{MANIFEST_NAME}'))
     raise CheckpointError(

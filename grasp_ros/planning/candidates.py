@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import predict_windows, windows
+from grasp_ros.models.protocol import predict_windows, windows
 from grasp_ros.planning.objective import (
     GoalDistance,
     knows_manifold,

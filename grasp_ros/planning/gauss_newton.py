@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import visual, windows
+from grasp_ros.models.protocol import visual, windows
 from grasp_ros.planning.block_tridiagonal import solve_banded
 from grasp_ros.planning.lifted import LiftedIteration
 from grasp_ros.planning.objective import GoalDistance, forget_untold

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.ablations.best_of_phases import Progress
 from grasp_ros.planning.ablations.final_time import end_early
 from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep

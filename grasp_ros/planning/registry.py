@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.baselines.cem import CemConfig, CemPlanner
 from grasp_ros.planning.baselines.gradient import GradientConfig, GradientPlanner
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.objective import GoalDistance, rollout_cost
 from grasp_ros.planning.options import option

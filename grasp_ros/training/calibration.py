@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.models.calibration import Calibration, DistanceCurve
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.training.dataset import Dataset, draw_windows, frame_numbers
 from grasp_ros.training.latents import EpisodeLatents, embed

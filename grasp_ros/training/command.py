@@ -17,7 +17,7 @@ import torch
 from grasp_ros.bags.errors import BagError
 from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import Manifest, save_model
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.tasks import TASKS, Task
 from grasp_ros.training.calibration import calibrate

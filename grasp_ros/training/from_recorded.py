@@ -10,7 +10,7 @@ import numpy as np
 
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import Manifest, save_model
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.description import DatasetError
 from grasp_ros.training.distributed import number

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from grasp_ros.core.world_model import rollout
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.protocol import rollout
 from grasp_ros.sim.episodes import path_lengths
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.latents import encode_all

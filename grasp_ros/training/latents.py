@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.dataset import Dataset, frame_numbers
 
 CHUNK = 2048

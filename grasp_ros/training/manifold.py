@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.latents import EpisodeLatents
 
 LEAST_NOISE, MOST_NOISE = 0.05, 1.0

@@ -7,7 +7,7 @@ import torch
 
 from grasp_ros.core.novelty import reconstruction_error
 from grasp_ros.models.calibration import Calibration
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.calibration import SENSOR_NOISE
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.latents import embed

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import trange
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.sim.motion import MotionData, correlated_velocities, sample_free
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld, paint_robots

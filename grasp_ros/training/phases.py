@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.tasks import TASKS
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.dataset import Dataset, draw_windows

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.latents import EpisodeLatents
 

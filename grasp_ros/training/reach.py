@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.latents import EpisodeLatents
 from grasp_ros.training.losses import reach_separation, reach_violation
 

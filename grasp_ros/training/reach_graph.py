@@ -18,7 +18,7 @@ from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 from tqdm import tqdm
 
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect
 from grasp_ros.sim.walled_world import WalledWorld
 from grasp_ros.training.data import MotionDataset

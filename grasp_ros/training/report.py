@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.world_model import rollout, side_by_side
 from grasp_ros.images import encode_compressed, from_model_output
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.protocol import rollout, side_by_side
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.evaluation import Evaluation
 from grasp_ros.training.latents import EpisodeLatents

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from grasp_ros.core.world_model import rollout, side_by_side
-from grasp_ros.models.compact import CompactModel
+from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.protocol import rollout, side_by_side
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.latents import embed
 from grasp_ros.training.losses import covariance, variance_hinge

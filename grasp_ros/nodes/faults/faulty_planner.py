@@ -15,7 +15,7 @@ from typing import cast
 import torch
 
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.nodes import planner as node
 from grasp_ros.nodes.faults.orders import Orders
 from grasp_ros.planning import registry

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import (
+from grasp_ros.models.protocol import (
     Pullback,
     WorldModel,
     fold,

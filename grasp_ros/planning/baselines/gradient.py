@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import rollout
+from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand
 from grasp_ros.planning.objective import rollout_cost

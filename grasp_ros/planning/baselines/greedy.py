@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import Plan, PlanProblem
-from grasp_ros.core.world_model import WorldModel
+from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.candidates import judge, to_plan
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.options import DistanceOptions, option

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.core.types import PlanProblem
-from grasp_ros.core.world_model import WorldModel, predict_windows, rollout, visual, windows
+from grasp_ros.models.protocol import WorldModel, predict_windows, rollout, visual, windows
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.block_tridiagonal import solve_banded
 from grasp_ros.planning.candidates import Candidates, expand, judge

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_ros.models.patches import PatchModel
-from grasp_ros.models.transformer import frame_causal
-from grasp_ros.models.vision import VisionTransformer
+from grasp_ros.models.published.patches import PatchModel
+from grasp_ros.models.published.transformer import frame_causal
+from grasp_ros.models.published.vision import VisionTransformer
 
 EPSILON = 1e-6
 AXES = 3

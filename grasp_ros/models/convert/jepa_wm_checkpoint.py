@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from grasp_ros.models.errors import CheckpointError
-from grasp_ros.models.foreign import (
+from grasp_ros.models.convert.foreign import (
     Converted,
     count,
     encoder_sizes,
@@ -16,8 +15,9 @@ from grasp_ros.models.foreign import (
     plain_names,
     tensor,
 )
-from grasp_ros.models.jepa_wm import JepaWmConfig
-from grasp_ros.models.pickled import Contents
+from grasp_ros.models.convert.pickled import Contents
+from grasp_ros.models.errors import CheckpointError
+from grasp_ros.models.published.jepa_wm import JepaWmConfig
 
 PARTS = ('predictor', 'proprio_encoder')
 PUBLISHED_HEADS, PUBLISHED_WINDOW, PUBLISHED_IMAGE_SIZE = 16, 2, 224

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from grasp_ros.models.patches import Embedding, PatchModel
-from grasp_ros.models.transformer import FrameTransformer
-from grasp_ros.models.vision import VisionTransformer
+from grasp_ros.models.published.patches import Embedding, PatchModel
+from grasp_ros.models.published.transformer import FrameTransformer
+from grasp_ros.models.published.vision import VisionTransformer
 
 
 @dataclass(frozen=True)

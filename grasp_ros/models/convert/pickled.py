@@ -177,7 +177,7 @@ def _in_own_process(
     path: Path, folder: Path, names: list[str], sha256: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, '-c', 'from grasp_ros.models.pickled import main; main()'],
+        [sys.executable, '-c', 'from grasp_ros.models.convert.pickled import main; main()'],
         input=json.dumps(
             {'path': str(path), 'folder': str(folder), 'names': names, 'sha256': sha256}
         ),

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.core.types import Observation
-from grasp_ros.core.world_model import Pullback, side_by_side
-from grasp_ros.models import mlp
-from grasp_ros.models.keypoints import KeypointEncoder
+from grasp_ros.models.compact import mlp
+from grasp_ros.models.compact.keypoints import KeypointEncoder
+from grasp_ros.models.protocol import Pullback, side_by_side
 
 
 @dataclass(frozen=True)

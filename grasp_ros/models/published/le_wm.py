@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.core.types import Observation
-from grasp_ros.models.transformer import Attention, FeedForward, frame_causal
-from grasp_ros.models.vision import VisionTransformer
+from grasp_ros.models.published.transformer import Attention, FeedForward, frame_causal
+from grasp_ros.models.published.vision import VisionTransformer
 
 EPSILON = 1e-12
 """Of the layer normalisations in the encoder."""

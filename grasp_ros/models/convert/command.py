@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from grasp_ros.models import dino_wm_checkpoint, jepa_wm_checkpoint, le_wm_checkpoint
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
@@ -31,11 +30,12 @@ from grasp_ros.models.checkpoint import (
     write_manifest,
     write_model,
 )
+from grasp_ros.models.convert import dino_wm_checkpoint, jepa_wm_checkpoint, le_wm_checkpoint
+from grasp_ros.models.convert.foreign import Converted, check_weights
+from grasp_ros.models.convert.pickled import Contents, read_checkpoint
+from grasp_ros.models.convert.published_tasks import TASKS
 from grasp_ros.models.errors import TrustError
-from grasp_ros.models.exported import ENCODER_NAME, PREDICTOR_NAME, load_exported
-from grasp_ros.models.foreign import Converted, check_weights
-from grasp_ros.models.pickled import Contents, read_checkpoint
-from grasp_ros.models.published_tasks import TASKS
+from grasp_ros.models.published.exported import ENCODER_NAME, PREDICTOR_NAME, load_exported
 from grasp_ros.models.trust import trust, trusted_file
 
 DINOV2_URL = 'https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth'

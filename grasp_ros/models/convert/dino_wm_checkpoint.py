@@ -8,9 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.models.dino_wm import DinoWmConfig
-from grasp_ros.models.errors import CheckpointError
-from grasp_ros.models.foreign import (
+from grasp_ros.models.convert.foreign import (
     Converted,
     count,
     encoder_sizes,
@@ -20,8 +18,10 @@ from grasp_ros.models.foreign import (
     tensor,
     whole_number,
 )
-from grasp_ros.models.pickled import Contents
-from grasp_ros.models.transformer import frame_causal
+from grasp_ros.models.convert.pickled import Contents
+from grasp_ros.models.errors import CheckpointError
+from grasp_ros.models.published.dino_wm import DinoWmConfig
+from grasp_ros.models.published.transformer import frame_causal
 
 PARTS = ('predictor', 'action_encoder', 'proprio_encoder', 'encoder')
 PUBLISHED_HEADS = 16

@@ -115,7 +115,7 @@ def load_exported(
                 f'{folder / name}: a program, which can run code of its author as it is loaded, '
                 f'and not among those that you trust ({trusted_file()}); if you know where it '
                 'comes from, convert it on this machine with '
-                '`python -m grasp_ros.models.convert --trust`'
+                '`python -m grasp_ros.models.convert.command --trust`'
             )
     encoder, predictor = (
         _program(folder / name, contents[name]) for name in (ENCODER_NAME, PREDICTOR_NAME)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.errors import CheckpointError
-from grasp_ros.models.families import FAMILIES, Family
+from grasp_ros.models.registry import FAMILIES, Family
 
 ENCODER_HEAD_WIDTH = 64
 """Of every DINOv2."""

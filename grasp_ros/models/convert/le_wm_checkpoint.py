@@ -9,10 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from grasp_ros.models.convert.foreign import (
+    ENCODER_HEAD_WIDTH,
+    Converted,
+    count,
+    plain_names,
+    tensor,
+)
+from grasp_ros.models.convert.pickled import Contents
 from grasp_ros.models.errors import CheckpointError
-from grasp_ros.models.foreign import ENCODER_HEAD_WIDTH, Converted, count, plain_names, tensor
-from grasp_ros.models.le_wm import LeWmConfig
-from grasp_ros.models.pickled import Contents
+from grasp_ros.models.published.le_wm import LeWmConfig
 
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEADS_FACT = 'predictor.transformer.layers.0.attn.heads'

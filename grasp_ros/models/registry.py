@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from grasp_ros.models.compact import CompactConfig, CompactModel
-from grasp_ros.models.dino_wm import DinoWm, DinoWmConfig
-from grasp_ros.models.exported import ExportedModel
-from grasp_ros.models.jepa_wm import JepaWm, JepaWmConfig
-from grasp_ros.models.le_wm import LeWm, LeWmConfig
+from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
+from grasp_ros.models.published.exported import ExportedModel
+from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig
+from grasp_ros.models.published.le_wm import LeWm, LeWmConfig
 
 Family = Literal['compact', 'dino_wm', 'exported', 'jepa_wm', 'le_wm']
 LearnedModel = CompactModel | DinoWm | ExportedModel | JepaWm | LeWm

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.core.types import Observation
-from grasp_ros.models.vision import VisionTransformer
+from grasp_ros.models.published.vision import VisionTransformer
 
 
 class Embedding(nn.Module):
