@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.context import View
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import ClampCounts, Command, to_numpy
+from grasp_ros.control.observation import View
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.types import ClampCounts, Command, to_numpy
 from grasp_ros.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.protocol import HasDecoder, WorldModel

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from toy_models import LinearModel, ToyModel, picture, preprocess
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.limits import Limits
-from grasp_ros.core.types import ActionKind, ActionSpace, Plan, State
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits
+from grasp_ros.control.types import ActionKind, ActionSpace, Plan, State
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import goal_distance
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from grasp_ros.assembly import build_limits
-from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.control.assembly import build_limits
+from grasp_ros.control.types import ActionKind, ActionSpace
 from grasp_ros.parameter import ParameterError
 
 NONE = {'command.low': [], 'command.high': [], 'command.max_rate': [],

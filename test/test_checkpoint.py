@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grasp_ros.core.types import ActionKind, Observation
+from grasp_ros.control.types import ActionKind, Observation
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     PRETRAINED,

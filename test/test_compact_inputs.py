@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     PRETRAINED,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.core.context import ContextEncoder, Frame
+from grasp_ros.control.observation import ContextEncoder, Frame
 
 MS = 1_000_000
 STEP = 100 * MS

@@ -8,7 +8,7 @@ import torch
 from controller_rig import CONFIG, MAX_SPEED, MS, PERIOD, HistoryModel, Rig, states
 from toy_models import LinearModel, picture
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 # The way from nothing to the goal.

@@ -7,7 +7,7 @@ import pytest
 from controller_rig import CONFIG, MAX_SPEED, MS, PERIOD, HistoryModel, Rig
 from toy_models import picture
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 
 
 def drive(rig, ticks, camera_ns, latency_ns):

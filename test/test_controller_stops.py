@@ -8,7 +8,7 @@ import torch
 from controller_rig import CONFIG, MAX_SPEED, MS, ProportionalPlanner, Rig, states
 from toy_models import LinearModel, picture
 
-from grasp_ros.core.types import ActionKind, State
+from grasp_ros.control.types import ActionKind, State
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 
 

@@ -19,8 +19,8 @@ from foreign_harness import (
 )
 from safetensors.torch import load_file
 
-from grasp_ros.assembly import assemble
-from grasp_ros.core.types import ActionKind, Observation, State
+from grasp_ros.control.assembly import assemble
+from grasp_ros.control.types import ActionKind, Observation, State
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     WEIGHTS_NAME,

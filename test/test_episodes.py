@@ -5,9 +5,9 @@ import pytest
 
 from grasp_ros.benchmark.episodes import run_episode
 from grasp_ros.benchmark.judge import Rules
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.limits import Limits
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner

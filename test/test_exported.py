@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import MANIFEST_NAME, CheckpointError, load_model
 from grasp_ros.models.convert import command as convert
 from grasp_ros.models.errors import TrustError

@@ -8,7 +8,7 @@ from bag_harness import ARRAY, TRAJECTORY, TWIST, drive, write_bag
 from recorded_harness import dot
 
 from grasp_ros.bags.errors import BagError
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline, load_model
 from grasp_ros.training.command import main
 from grasp_ros.training.extraction.extract import Extraction, extract, find_bags

@@ -6,8 +6,8 @@ import pytest
 import torch
 from controller_rig import CONFIG, PERIOD, Rig
 
-from grasp_ros.core.failures import MEMORY_TRIES
-from grasp_ros.core.types import State
+from grasp_ros.control.failures import MEMORY_TRIES
+from grasp_ros.control.types import State
 
 
 @pytest.fixture

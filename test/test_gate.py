@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_models import LinearModel, picture, preprocess
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.gate import Gate
-from grasp_ros.core.limits import Limits, NonFiniteCommandError
-from grasp_ros.core.types import ActionKind, ActionSpace, Plan, State
+from grasp_ros.control.command_limiter import Gate
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits, NonFiniteCommandError
+from grasp_ros.control.types import ActionKind, ActionSpace, Plan, State
 from grasp_ros.planning.objective import goal_distance
 
 MS = 1_000_000

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from grasp_ros.core.goal_run import GoalRun, Outcome
-from grasp_ros.core.types import State
+from grasp_ros.control.goal_run import GoalRun, Outcome
+from grasp_ros.control.types import State
 
 NAN = math.nan
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.health import Health, Thresholds
 from grasp_ros.nodes.levels import Hysteresis, Level
 from grasp_ros.nodes.phases import PhaseRecorder

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_ros.core.history import CommandHistory, TimedPlan, commands_between
+from grasp_ros.control.timed_plan import CommandHistory, TimedPlan, commands_between
 
 MS = 1_000_000
 STOP = np.zeros(1)

@@ -8,11 +8,11 @@ import torch
 from controller_rig import CONFIG, MS, PERIOD, Rig
 from toy_models import picture
 
-from grasp_ros.core.context import View
-from grasp_ros.core.image_guard import GuardConfig, ImageGuard, Seen, alike
-from grasp_ros.core.novelty import Novelty
-from grasp_ros.core.types import State
-from grasp_ros.core.view_encoder import LastInput
+from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Seen, alike
+from grasp_ros.control.novelty import Novelty
+from grasp_ros.control.observation import View
+from grasp_ros.control.types import State
+from grasp_ros.control.view_encoder import LastInput
 
 SIZE = (8, 8, 3)
 FROZEN = GuardConfig(frozen_timeout=1.0, frozen_tolerance=2.0, visible_change=0.1)

@@ -8,8 +8,8 @@ import torch
 from controller_rig import CONFIG, MS, ProportionalPlanner, Rig
 from toy_models import LinearModel, picture
 
-from grasp_ros.core.inputs import Inputs, Synchroniser
-from grasp_ros.core.types import ProprioceptionSpace, State
+from grasp_ros.control.synchronizer import Inputs, Synchroniser
+from grasp_ros.control.types import ProprioceptionSpace, State
 from grasp_ros.planning.objective import goal_distance
 
 SPACE = ProprioceptionSpace(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grasp_ros.core.latency import DelayEstimator
+from grasp_ros.control.delay import DelayEstimator
 
 
 def estimate(delays, **changes):

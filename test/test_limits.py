@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from grasp_ros.core.limits import (
+from grasp_ros.control.limits import (
     Limits,
     NonFiniteCommandError,
     Setpoint,
@@ -16,7 +16,7 @@ from grasp_ros.core.limits import (
     project,
     stop_action,
 )
-from grasp_ros.core.types import ActionKind, ActionSpace, Clamp
+from grasp_ros.control.types import ActionKind, ActionSpace, Clamp
 
 SIZE = 3
 ANY = arrays(np.float64, SIZE, elements=st.floats(allow_nan=False, allow_infinity=False))

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.images import CHANNELS, ImageError
 from grasp_ros.nodes import messages, qos
 from grasp_ros.nodes.messages import CommandEncoder

@@ -5,7 +5,7 @@ import torch
 from toy_models import LinearModel, LinearModelWithHead, SmoothModel, SmoothModelWithHead
 from toy_models import problem_for as make_problem
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner

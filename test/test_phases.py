@@ -7,8 +7,8 @@ import pytest
 from controller_rig import CONFIG, Rig
 from toy_models import picture, preprocess
 
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.limits import Limits
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits
 from grasp_ros.nodes.phases import PhaseRecorder
 
 MS = 1_000_000

@@ -9,7 +9,7 @@ import torch
 from controller_rig import CONFIG, PERIOD, Rig
 from torch import Tensor
 
-from grasp_ros.core.prediction import MOST_STEPS, PredictionCheck
+from grasp_ros.control.prediction_check import MOST_STEPS, PredictionCheck
 
 STEP = 100
 

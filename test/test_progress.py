@@ -7,10 +7,10 @@ import pytest
 from controller_rig import CONFIG, Rig, states
 from toy_models import picture
 
-from grasp_ros.control import policy_for
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.progress import StallWatch, goal_bounds, is_progress
-from grasp_ros.core.types import State
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.factory import policy_for
+from grasp_ros.control.progress import StallWatch, goal_bounds, is_progress
+from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.objective import goal_distance
 

@@ -27,7 +27,7 @@ from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
 from grasp_ros.benchmark.push_t_variants import PICKS, PUSH_T_VARIANTS
 from grasp_ros.benchmark.tuning import PUSH_T_GRIDS
 from grasp_ros.benchmark.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout

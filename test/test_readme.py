@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / 'README.md').read_text()

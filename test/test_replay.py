@@ -21,8 +21,8 @@ from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.bags.virtual_node import ImageRefused, Pace, Replan, Tick, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.core.controller import PlanReport
-from grasp_ros.core.types import Command, State
+from grasp_ros.control.controller import PlanReport
+from grasp_ros.control.types import Command, State
 from grasp_ros.images import ImageError, encode_compressed, lazy_decoder
 
 DATA = Path(__file__).parent / 'data'

@@ -28,7 +28,7 @@ from stable_worldmodel_harness import (
 from torch import nn
 from toy_models import ToyModel
 
-from grasp_ros.core.types import Observation, PlanProblem
+from grasp_ros.control.types import Observation, PlanProblem
 from grasp_ros.integrations.stable_worldmodel import GraspSolver, PlannerSolver
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, library_model
 from grasp_ros.models.protocol import WorldModel

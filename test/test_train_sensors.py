@@ -5,7 +5,7 @@ import pytest
 import torch
 from recorded_harness import dot
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.training.command import main

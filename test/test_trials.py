@@ -6,9 +6,9 @@ import torch
 from toy_models import ClockworkModel, LinearModel
 
 from grasp_ros.benchmark.trials import Setup, TrialRunner
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.limits import Limits
-from grasp_ros.core.types import ActionKind, ActionSpace, Plan
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.limits import Limits
+from grasp_ros.control.types import ActionKind, ActionSpace, Plan
 from grasp_ros.planning.objective import GoalDistance
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy_models import LinearModel, SmoothModel, problem_for
 
-from grasp_ros.core.types import Plan
+from grasp_ros.control.types import Plan
 from grasp_ros.planning.initial_guess import cold_start, resize, shift
 
 STOP = torch.tensor([-5.0, -6.0])

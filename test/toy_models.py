@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import Observation, PlanProblem
+from grasp_ros.control.types import Observation, PlanProblem
 
 
 def picture(*values: float) -> np.ndarray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
-from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION
+from grasp_ros.control.synchronizer import CAMERA, PROPRIOCEPTION
 from grasp_ros.images import ImageError, lazy_decoder, read_picture
 from grasp_ros.proprioception import ProprioceptionError, ProprioceptionLayout
 

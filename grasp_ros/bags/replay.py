@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from grasp_ros.assembly import Assembly, assemble
 from grasp_ros.bags.comparison import Comparison, command_layout, compare, read_commands
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.events import Event, Source, check, events, is_image
@@ -27,7 +26,8 @@ from grasp_ros.bags.stopwatch import Stopwatch
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.commands import CommandLayout
-from grasp_ros.core.inputs import image_topic
+from grasp_ros.control.assembly import Assembly, assemble
+from grasp_ros.control.synchronizer import image_topic
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.parameter import ParameterError
 from grasp_ros.parameter_files import read_values

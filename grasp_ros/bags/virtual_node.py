@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen
-from grasp_ros.core.controller import Controller, PlanReport
-from grasp_ros.core.inputs import PROPRIOCEPTION
-from grasp_ros.core.types import Command
+from grasp_ros.control.controller import Controller, PlanReport
+from grasp_ros.control.synchronizer import PROPRIOCEPTION
+from grasp_ros.control.types import Command
 
 
 @dataclass(frozen=True)

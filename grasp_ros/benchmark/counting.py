@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.benchmark.passing_on import PassingOn
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 

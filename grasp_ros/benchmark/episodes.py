@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
 from grasp_ros.sim.episodes import Episode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
 

@@ -35,8 +35,8 @@ from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.slow_planning import Control, SlowEpisode, SlowPlanner
 from grasp_ros.benchmark.workers import map_cells
-from grasp_ros.control import build_controller, model_limits
-from grasp_ros.core.config import ControllerConfig
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import CheckpointError, Manifest, find_model, load_model
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner

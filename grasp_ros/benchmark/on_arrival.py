@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.core.context import ImageSource
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import Command, State
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.observation import ImageSource
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.types import Command, State
 
 DRIVING = (State.RUNNING, State.PLAN_EXPIRED)
 

@@ -23,11 +23,11 @@ from grasp_ros.benchmark.episodes import lock_step
 from grasp_ros.benchmark.judge import EpisodeJudge, Rules
 from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
-from grasp_ros.control import build_controller, model_limits
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.inputs import PROPRIOCEPTION
-from grasp_ros.core.types import Observation
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.factory import build_controller, model_limits
+from grasp_ros.control.synchronizer import PROPRIOCEPTION
+from grasp_ros.control.types import Observation
 from grasp_ros.images import to_model_input
 from grasp_ros.models.checkpoint import MANIFEST_NAME, Manifest, load_model
 from grasp_ros.models.protocol import WorldModel, rollout

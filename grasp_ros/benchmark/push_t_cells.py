@@ -23,10 +23,10 @@ from grasp_ros.benchmark.push_t_probe import PoseProbe, ProbeError, probe_of
 from grasp_ros.benchmark.side_by_side import PictureEncoder
 from grasp_ros.benchmark.timing import Solved, Timing, pin, timed
 from grasp_ros.benchmark.trials import Driven, Setup, TrialRunner
-from grasp_ros.control import model_limits, policy_for
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.limits import Limits
-from grasp_ros.core.types import ActionSpace, to_numpy
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.factory import model_limits, policy_for
+from grasp_ros.control.limits import Limits
+from grasp_ros.control.types import ActionSpace, to_numpy
 from grasp_ros.models.checkpoint import CheckpointError, load_model
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.malloc_tuning import keep_freed_memory

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.types import ActionKind, ActionSpace, Observation, to_numpy, to_tensor
+from grasp_ros.control.types import ActionKind, ActionSpace, Observation, to_numpy, to_tensor
 from grasp_ros.sim.push_t import (
     AGENT_RADIUS,
     ANGLE_TOLERANCE,

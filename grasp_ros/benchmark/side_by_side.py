@@ -18,10 +18,10 @@ from torch import Tensor
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, FinalJudge, Rules
 from grasp_ros.benchmark.trials import Driven, Setup, TrialRunner
-from grasp_ros.control import model_limits, one_step_distance, policy_for, preprocessor
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import Picture
-from grasp_ros.core.types import ActionKind, Observation
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.factory import model_limits, one_step_distance, policy_for, preprocessor
+from grasp_ros.control.observation import Picture
+from grasp_ros.control.types import ActionKind, Observation
 from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner

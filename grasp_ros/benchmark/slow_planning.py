@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.benchmark.passing_on import PassingOn
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import Command, Plan, PlanProblem
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.types import Command, Plan, PlanProblem
 from grasp_ros.sim.tasks import TaskEpisode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from grasp_ros.benchmark.per_step_loop import loop_iteration, loop_loss
 from grasp_ros.benchmark.speed_floor import counted_bytes, counted_flops, floor_ms, peak
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, wait_for

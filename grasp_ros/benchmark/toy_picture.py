@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import predict_windows, rollout, windows
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.ball import BallModel, ball_problem

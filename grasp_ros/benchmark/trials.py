@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.horizon import PlanHorizon
-from grasp_ros.core.limits import Limits, apply_limits
-from grasp_ros.core.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.horizon import PlanHorizon
+from grasp_ros.control.limits import Limits, apply_limits
+from grasp_ros.control.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.protocol import Planner

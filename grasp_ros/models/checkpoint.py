@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor
 
-from grasp_ros.core.inputs import CAMERA, PROPRIOCEPTION, Inputs
-from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
+from grasp_ros.control.synchronizer import CAMERA, PROPRIOCEPTION, Inputs
+from grasp_ros.control.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.models.calibration import Calibration, Strict
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.errors import CheckpointError

@@ -8,7 +8,7 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 
 Pullback = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps a gradient in predictions (N, *Z) to those in latents (N, H, *Z) and actions (N, H, A)."""

@@ -12,9 +12,9 @@ from typing import Any
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.core.context import Picture, goal_view
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.types import State
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.observation import Picture, goal_view
+from grasp_ros.control.types import State
 from grasp_ros.nodes.messages import image_decoder
 
 HOLD = 'goal'

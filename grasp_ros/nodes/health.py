@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.levels import Hysteresis, Level
 from grasp_ros.nodes.phases import Latency, PhaseRecorder
 from grasp_ros.planning.protocol import EAGER

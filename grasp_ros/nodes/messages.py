@@ -21,7 +21,7 @@ from grasp_ros.images import encode_compressed, encode_raw, lazy_decoder, quoted
 from grasp_ros.msg import ActionPlan
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
-    from grasp_ros.core.controller import PlanReport
+    from grasp_ros.control.controller import PlanReport
 
 MESSAGE_TYPES: dict[str, type[Any]] = {
     'builtin_interfaces/msg/Duration': Duration,

@@ -19,10 +19,10 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from grasp_ros.assembly import Assembly, assemble, reconfigure
-from grasp_ros.core.context import Picture
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.types import Command
+from grasp_ros.control.assembly import Assembly, assemble, reconfigure
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.observation import Picture
+from grasp_ros.control.types import Command
 from grasp_ros.images import ImageError
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown

@@ -14,10 +14,10 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.action import ReachGoal
-from grasp_ros.core.context import Picture
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.goal_run import GoalRun, Outcome
-from grasp_ros.core.types import Command
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.goal_run import GoalRun, Outcome
+from grasp_ros.control.observation import Picture
+from grasp_ros.control.types import Command
 from grasp_ros.nodes.goal_intake import GoalIntake
 from grasp_ros.nodes.intake import check_action_goal
 

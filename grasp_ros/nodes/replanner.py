@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.assembly import Assembly
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import State
+from grasp_ros.control.assembly import Assembly
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.types import State
 from grasp_ros.msg import ActionPlan
 from grasp_ros.nodes.messages import plan_message
 from grasp_ros.nodes.supervisor import Supervisor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from grasp_ros.core.types import Command, State
+from grasp_ros.control.types import Command, State
 
 THROTTLE_S = 5.0
 

@@ -8,8 +8,8 @@ from typing import Any
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from grasp_ros.assembly import Assembly
-from grasp_ros.core.types import Command
+from grasp_ros.control.assembly import Assembly
+from grasp_ros.control.types import Command
 from grasp_ros.msg import PlanStatus
 from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.messages import image_message

@@ -9,10 +9,10 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from grasp_ros.assembly import Assembly
-from grasp_ros.core.inputs import image_topic
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.types import State
+from grasp_ros.control.assembly import Assembly
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.synchronizer import image_topic
+from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
 from grasp_ros.nodes.planning_thread import PlanningThread
 from grasp_ros.nodes.watches import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied

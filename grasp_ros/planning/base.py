@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.candidates import Candidates, join, to_plan
 from grasp_ros.planning.cuda_graphs import Executor, wait_for

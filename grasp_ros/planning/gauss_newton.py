@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import visual, windows
 from grasp_ros.planning.block_tridiagonal import solve_banded
 from grasp_ros.planning.lifted import LiftedIteration

@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.ablations.best_of_phases import Progress
 from grasp_ros.planning.ablations.final_time import end_early

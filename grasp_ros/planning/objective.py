@@ -9,7 +9,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import (
     HasManifold,
     HasTimeToReach,

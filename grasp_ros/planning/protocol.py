@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.planning.objective import GoalDistance
 
 EAGER = 'eager'

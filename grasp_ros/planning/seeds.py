@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.planning.candidates import Candidates, join, judge
 from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
 from grasp_ros.planning.initial_guess import cold_start

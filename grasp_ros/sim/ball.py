@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from grasp_ros.core.types import Observation, PlanProblem
+from grasp_ros.control.types import Observation, PlanProblem
 
 
 @dataclass(frozen=True)

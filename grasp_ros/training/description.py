@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.models.calibration import Strict
 from grasp_ros.models.checkpoint import ImagePipeline
 

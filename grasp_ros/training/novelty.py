@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from grasp_ros.core.novelty import reconstruction_error
+from grasp_ros.control.novelty import reconstruction_error
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.training.calibration import SENSOR_NOISE

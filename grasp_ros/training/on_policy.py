@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import trange
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.sim.motion import MotionData, correlated_velocities, sample_free

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline
 from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, MAX_DISPLACEMENT
 from grasp_ros.sim.push_t_camera import PICTURE_SIDE, render

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.inputs import Inputs
-from grasp_ros.core.types import ActionKind, ActionSpace, ProprioceptionSpace
+from grasp_ros.control.synchronizer import Inputs
+from grasp_ros.control.types import ActionKind, ActionSpace, ProprioceptionSpace
 from grasp_ros.training.dataset import frame_numbers
 from grasp_ros.training.description import (
     DESCRIPTION_NAME,

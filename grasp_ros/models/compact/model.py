@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 from grasp_ros.models.compact import mlp
 from grasp_ros.models.compact.keypoints import KeypointEncoder
 from grasp_ros.models.protocol import Pullback, side_by_side

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from grasp_ros.core.types import Observation
+from grasp_ros.control.types import Observation
 from grasp_ros.models.errors import CheckpointError, TrustError
 from grasp_ros.models.trust import is_trusted, trusted_file
 

@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from grasp_ros.core.types import Plan, PlanProblem
+from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.nodes import planner as node
 from grasp_ros.nodes.faults.orders import Orders

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.nodes.messages import stamp_ns
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.camera import ScriptedCamera
 from grasp_ros.nodes.faults.observer import speed
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError

@@ -16,7 +16,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.nodes.faults.camera import PERIOD_S, ScriptedCamera
 from grasp_ros.nodes.faults.client import PlannerClient

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.parameters import PARAMETERS
 from grasp_ros.nodes.sim_robot import PARAMETERS as ROBOT_PARAMETERS
 from grasp_ros.nodes.spin import SPIN_S

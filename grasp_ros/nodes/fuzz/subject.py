@@ -16,11 +16,11 @@ from rclpy.serialization import deserialize_message
 from torch import Tensor
 
 from grasp_ros.commands import NANOSECONDS
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import Picture
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.limits import Limits
-from grasp_ros.core.types import ActionKind, ActionSpace, Command, Observation, State
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits
+from grasp_ros.control.observation import Picture
+from grasp_ros.control.types import ActionKind, ActionSpace, Command, Observation, State
 from grasp_ros.images import ImageError, to_model_input
 from grasp_ros.nodes.fuzz.mutations import Kind, Mutant, mutate
 from grasp_ros.nodes.goal_intake import GoalIntake

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import WorldModel, predict_windows, rollout, visual, windows
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.block_tridiagonal import solve_banded

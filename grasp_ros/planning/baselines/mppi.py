@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.core.types import PlanProblem
+from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.options import option

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline
 from grasp_ros.training.extraction.extract import Extraction
 

@@ -20,7 +20,7 @@ from grasp_ros.commands import (
     TWIST_STAMPED,
     CommandLayout,
 )
-from grasp_ros.core.types import ActionKind
+from grasp_ros.control.types import ActionKind
 
 STAMPED = (TWIST_STAMPED, JOINT_TRAJECTORY)
 DEFAULT_KINDS = {

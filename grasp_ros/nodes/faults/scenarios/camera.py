@@ -7,7 +7,7 @@ from array import array
 import numpy as np
 from sensor_msgs.msg import Image
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.camera import FRAME, Picture, ScriptedCamera
 from grasp_ros.nodes.faults.scenario import (
     Outcome,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.observer import speed
 from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, drives_on, stopped
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.observer import speed
 from grasp_ros.nodes.faults.scenario import (
     WATCHED_S,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults import faulty_planner
 from grasp_ros.nodes.faults.scenario import (
     BRIEFLY_S,

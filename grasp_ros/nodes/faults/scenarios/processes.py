@@ -12,7 +12,7 @@ import numpy as np
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.client import START_S
 from grasp_ros.nodes.faults.observer import speed
 from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped

@@ -10,7 +10,7 @@ from rclpy.clock import ClockType
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
 from grasp_ros.nodes.messages import time_message

@@ -9,7 +9,7 @@ from pathlib import Path
 from geometry_msgs.msg import TwistStamped
 from std_msgs.msg import Header
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import WEIGHTS_NAME
 from grasp_ros.nodes.faults.camera import ScriptedCamera
 from grasp_ros.nodes.faults.client import START_S

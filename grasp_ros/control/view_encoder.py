@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.context import Picture, View
-from grasp_ros.core.inputs import Inputs
-from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import Observation
+from grasp_ros.control.observation import Picture, View
+from grasp_ros.control.synchronizer import Inputs
+from grasp_ros.control.timing import Timer, untimed
+from grasp_ros.control.types import Observation
 from grasp_ros.models.protocol import WorldModel
 
 

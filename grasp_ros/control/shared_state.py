@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grasp_ros.core.context import Frame, Picture
-from grasp_ros.core.frame_buffer import FrameBuffer
-from grasp_ros.core.history import TimedPlan, still_needed
-from grasp_ros.core.image_guard import Verdict
-from grasp_ros.core.types import State
+from grasp_ros.control.frame_buffer import FrameBuffer
+from grasp_ros.control.image_checks import Verdict
+from grasp_ros.control.observation import Frame, Picture
+from grasp_ros.control.timed_plan import TimedPlan, still_needed
+from grasp_ros.control.types import State
 
 Fault = tuple[State, str]
 """Why to stop: what to report, and the reason for people."""

@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from grasp_ros.core.history import CommandHistory
-from grasp_ros.core.limits import (
+from grasp_ros.control.limits import (
     Array,
     Limits,
     Setpoint,
@@ -23,7 +22,8 @@ from grasp_ros.core.limits import (
     require_finite,
     stop_action,
 )
-from grasp_ros.core.types import ActionKind, ActionSpace, Clamp, ClampCounts
+from grasp_ros.control.timed_plan import CommandHistory
+from grasp_ros.control.types import ActionKind, ActionSpace, Clamp, ClampCounts
 
 
 class Gate:

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.control import build_controller, policy_for, replan_period
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.image_guard import GuardConfig
-from grasp_ros.core.limits import Limits, longest_stop
-from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import ActionKind, ActionSpace
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.factory import build_controller, policy_for, replan_period
+from grasp_ros.control.image_checks import GuardConfig
+from grasp_ros.control.limits import Limits, longest_stop
+from grasp_ros.control.timing import Timer, untimed
+from grasp_ros.control.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.registry import LearnedModel
 from grasp_ros.parameter import ParameterError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.progress import is_progress
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.progress import is_progress
 
 
 class PlanHorizon:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from grasp_ros.core.context import Picture
+from grasp_ros.control.observation import Picture
 
 LEVELS = 255.0
 UNKNOWN = float('nan')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import deque
 
-from grasp_ros.core.config import ControllerConfig
+from grasp_ros.control.config import ControllerConfig
 
 WINDOW = 50
 QUANTILE = 0.9

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.core.context import Frame, ImageSource
-from grasp_ros.core.types import ProprioceptionSpace, State
+from grasp_ros.control.observation import Frame, ImageSource
+from grasp_ros.control.types import ProprioceptionSpace, State
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10

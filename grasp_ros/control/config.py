@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from grasp_ros.core.image_guard import GuardConfig
+from grasp_ros.control.image_checks import GuardConfig
 
 
 @dataclass(frozen=True)

@@ -13,29 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import ContextEncoder, Frame, Picture, View, goal_view
-from grasp_ros.core.history import (
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.horizon import PlanHorizon
+from grasp_ros.control.image_checks import Seen
+from grasp_ros.control.limits import Limits, Setpoint, project
+from grasp_ros.control.observation import ContextEncoder, Frame, Picture, View, goal_view
+from grasp_ros.control.prediction_check import PredictionCheck, Sight
+from grasp_ros.control.synchronizer import Inputs
+from grasp_ros.control.timed_plan import (
     CommandHistory,
     TimedPlan,
     commands_between,
     published_until,
 )
-from grasp_ros.core.horizon import PlanHorizon
-from grasp_ros.core.image_guard import Seen
-from grasp_ros.core.inputs import Inputs
-from grasp_ros.core.limits import Limits, Setpoint, project
-from grasp_ros.core.prediction import PredictionCheck, Sight
-from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import (
-    ActionKind,
-    ActionSpace,
-    Plan,
-    PlanProblem,
-    to_numpy,
-    to_tensor,
-)
-from grasp_ros.core.view_encoder import ViewEncoder
+from grasp_ros.control.timing import Timer, untimed
+from grasp_ros.control.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
+from grasp_ros.control.view_encoder import ViewEncoder
 from grasp_ros.models.protocol import WorldModel, rollout, visual
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.protocol import Planner

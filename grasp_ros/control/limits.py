@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.core.types import ActionKind, ActionSpace, Clamp
+from grasp_ros.control.types import ActionKind, ActionSpace, Clamp
 
 Array = NDArray[np.float64]
 

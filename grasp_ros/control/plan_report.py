@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grasp_ros.core.history import TimedPlan
-from grasp_ros.core.receding import Outlook
-from grasp_ros.core.types import Plan, State
+from grasp_ros.control.planning_loop import Outlook
+from grasp_ros.control.timed_plan import TimedPlan
+from grasp_ros.control.types import Plan, State
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import IntEnum
 
-from grasp_ros.core.types import State
+from grasp_ros.control.types import State
 
 
 class Outcome(IntEnum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grasp_ros.core.config import ControllerConfig
+from grasp_ros.control.config import ControllerConfig
 
 RELEASE = 2.0
 """Released at so many times the reached distance, where no calibration says better."""

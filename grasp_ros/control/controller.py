@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import ImageSource, Picture, View, goal_view
-from grasp_ros.core.failures import SolveFailures, is_device_lost, is_out_of_memory
-from grasp_ros.core.gate import Gate
-from grasp_ros.core.history import TimedPlan
-from grasp_ros.core.image_guard import ImageGuard, NoveltyMeasure, Verdict
-from grasp_ros.core.inputs import Data, InputError, Inputs, Synchroniser
-from grasp_ros.core.latency import DelayEstimator, delay_bounds
-from grasp_ros.core.limits import Limits, NonFiniteCommandError
-from grasp_ros.core.progress import StallWatch, goal_bounds
-from grasp_ros.core.receding import BadPlanError, Outlook, RecedingHorizon
-from grasp_ros.core.report import PlanReport
-from grasp_ros.core.situation import Goal, Situation, Snapshot
-from grasp_ros.core.timing import Timer, untimed
-from grasp_ros.core.types import ActionSpace, ClampCounts, Command, State
+from grasp_ros.control.command_limiter import Gate
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.delay import DelayEstimator, delay_bounds
+from grasp_ros.control.failures import SolveFailures, is_device_lost, is_out_of_memory
+from grasp_ros.control.image_checks import ImageGuard, NoveltyMeasure, Verdict
+from grasp_ros.control.limits import Limits, NonFiniteCommandError
+from grasp_ros.control.observation import ImageSource, Picture, View, goal_view
+from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import BadPlanError, Outlook, RecedingHorizon
+from grasp_ros.control.progress import StallWatch, goal_bounds
+from grasp_ros.control.shared_state import Goal, Situation, Snapshot
+from grasp_ros.control.synchronizer import Data, InputError, Inputs, Synchroniser
+from grasp_ros.control.timed_plan import TimedPlan
+from grasp_ros.control.timing import Timer, untimed
+from grasp_ros.control.types import ActionSpace, ClampCounts, Command, State
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 
-from grasp_ros.core.context import Frame
-from grasp_ros.core.image_guard import Verdict
-from grasp_ros.core.types import State
+from grasp_ros.control.image_checks import Verdict
+from grasp_ros.control.observation import Frame
+from grasp_ros.control.types import State
 
 NANOSECONDS = 1_000_000_000
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.core.timing import Timer, untimed
+from grasp_ros.control.timing import Timer, untimed
 
 Picture = NDArray[np.uint8]
 ImageSource = Picture | Callable[[], Picture]

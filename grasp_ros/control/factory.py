@@ -9,13 +9,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.core.config import ControllerConfig
-from grasp_ros.core.context import Picture
-from grasp_ros.core.controller import Controller
-from grasp_ros.core.limits import Limits
-from grasp_ros.core.novelty import Novelty
-from grasp_ros.core.progress import RELEASE
-from grasp_ros.core.timing import Timer, untimed
+from grasp_ros.control.config import ControllerConfig
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.limits import Limits
+from grasp_ros.control.novelty import Novelty
+from grasp_ros.control.observation import Picture
+from grasp_ros.control.progress import RELEASE
+from grasp_ros.control.timing import Timer, untimed
 from grasp_ros.images import to_model_input
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest

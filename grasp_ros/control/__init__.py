@@ -1,0 +1,1 @@
+"""Which command now, and why not: no ROS, no clock of its own."""
