@@ -5,7 +5,7 @@ from recorded_harness import dot
 
 from grasp_ros.bags.message_types import IMAGE, header, make_message
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.images import encode_compressed, encode_raw
+from grasp_ros.messages.images import encode_compressed, encode_raw
 
 TWIST = 'geometry_msgs/msg/Twist'
 TWIST_STAMPED = 'geometry_msgs/msg/TwistStamped'

@@ -5,7 +5,7 @@ import pytest
 
 from grasp_ros.control.assembly import build_limits
 from grasp_ros.control.types import ActionKind, ActionSpace
-from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters.parameter import ParameterError
 
 NONE = {'command.low': [], 'command.high': [], 'command.max_rate': [],
         'command.max_acceleration': [], 'control_rate': 10.0}  # fmt: skip

@@ -33,7 +33,7 @@ from grasp_ros.models.convert import pickled
 from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
 from grasp_ros.models.convert.foreign import check_weights
 from grasp_ros.models.convert.pickled import StandIn, pickle_globals, read_checkpoint
-from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 
 STATISTICS = {
     'action': {

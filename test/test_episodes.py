@@ -8,7 +8,7 @@ from grasp_ros.benchmark.judge import Rules
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.images import to_model_input
+from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.episodes import make_episode

@@ -228,7 +228,7 @@ def test_pictures_that_cannot_be_decoded_split_an_episode(tmp_path, capsys):
     path = write_bag(
         tmp_path / 'bag', images, [(t, (i, 0)) for i, t in enumerate(times)], compressed=True
     )
-    from grasp_ros.images import ImageError
+    from grasp_ros.messages.images import ImageError
     from grasp_ros.training.extraction import image_stream
 
     original = image_stream.lazy_decoder

@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from grasp_ros.action import ReachGoal
-from grasp_ros.images import CHANNELS, ImageError, check_compressed
+from grasp_ros.messages.images import CHANNELS, ImageError, check_compressed
 from grasp_ros.nodes.fuzz import bombs, command
 from grasp_ros.nodes.fuzz.mutations import COMPRESSED, GOAL, IMAGE, Mutant
 from grasp_ros.nodes.fuzz.subject import RATE, START_NS, Subject, small_controller

@@ -13,7 +13,7 @@ pytest.importorskip('rclpy')
 from ros_harness import process, ros
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.images import read_picture
+from grasp_ros.messages.images import read_picture
 from grasp_ros.nodes import goal
 from grasp_ros.nodes.messages import (
     compressed_message,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from grasp_ros import images
-from grasp_ros.images import ImageError, RawImage
+from grasp_ros.messages import images
+from grasp_ros.messages.images import ImageError, RawImage
 
 ORDER = {'rgb8': [0, 1, 2], 'bgr8': [2, 1, 0], 'rgba8': [0, 1, 2], 'bgra8': [2, 1, 0]}
 

@@ -17,7 +17,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from grasp_ros.control.types import ActionKind
-from grasp_ros.images import CHANNELS, ImageError
+from grasp_ros.messages.images import CHANNELS, ImageError
 from grasp_ros.nodes import messages, qos
 from grasp_ros.nodes.messages import CommandEncoder
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from grasp_ros.parameter import ParameterError
-from grasp_ros.parameter_files import default_values, read_values
+from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.yaml_file import default_values, read_values
 
 ROOT = Path(__file__).resolve().parents[1]
 

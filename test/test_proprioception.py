@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from grasp_ros.bags.message_types import make_message
-from grasp_ros.proprioception import (
+from grasp_ros.messages.proprioception import (
     ARRAY,
     JOINT_STATE,
     ODOMETRY,

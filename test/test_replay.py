@@ -23,7 +23,7 @@ from grasp_ros.bags.virtual_node import ImageRefused, Pace, Replan, Tick, Virtua
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.controller import PlanReport
 from grasp_ros.control.types import Command, State
-from grasp_ros.images import ImageError, encode_compressed, lazy_decoder
+from grasp_ros.messages.images import ImageError, encode_compressed, lazy_decoder
 
 DATA = Path(__file__).parent / 'data'
 RECORDED = DATA / 'two_room'

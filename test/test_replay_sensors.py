@@ -9,7 +9,7 @@ from sensor_models import CAMERAS, goal, shown, write_model
 from grasp_ros.bags import replay
 from grasp_ros.bags.message_types import IMAGE, header, make_message
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.proprioception import JOINT_STATE
+from grasp_ros.messages.proprioception import JOINT_STATE
 
 MILLISECOND = 10**6
 SECOND = 10**9

@@ -19,7 +19,7 @@ from rival_harness import (
 from toy_models import LinearModel, LinearModelWithHead, SmoothModelWithHead, one_of, problem_for
 
 from grasp_ros.models.protocol import rollout
-from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.planning.initial_guess import shift
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.options import option_text

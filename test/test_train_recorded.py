@@ -10,7 +10,7 @@ import torch
 from recorded_harness import write_dots
 from torch import nn
 
-from grasp_ros.images import read_picture
+from grasp_ros.messages.images import read_picture
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.training.command import main
 from grasp_ros.training.dataset import draw_windows, frame_numbers

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import make_message
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.commands import CommandLayout
+from grasp_ros.messages.commands import CommandLayout
 
 
 @dataclass(frozen=True, eq=False)

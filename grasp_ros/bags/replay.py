@@ -25,13 +25,13 @@ from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.stopwatch import Stopwatch
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.commands import CommandLayout
 from grasp_ros.control.assembly import Assembly, assemble
 from grasp_ros.control.synchronizer import image_topic
+from grasp_ros.messages.commands import CommandLayout
+from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
-from grasp_ros.parameter import ParameterError
-from grasp_ros.parameter_files import read_values
-from grasp_ros.proprioception import proprioception_layout
+from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.yaml_file import read_values
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a

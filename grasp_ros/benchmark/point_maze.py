@@ -28,7 +28,7 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.control.synchronizer import PROPRIOCEPTION
 from grasp_ros.control.types import Observation
-from grasp_ros.images import to_model_input
+from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import MANIFEST_NAME, Manifest, load_model
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.registry import build

@@ -19,7 +19,7 @@ from grasp_ros.control.timing import Timer, untimed
 from grasp_ros.control.types import ActionKind, ActionSpace
 from grasp_ros.models.checkpoint import Manifest, find_model, load_model
 from grasp_ros.models.registry import LearnedModel
-from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import PLANNERS, build

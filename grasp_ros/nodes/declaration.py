@@ -15,7 +15,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from grasp_ros.parameter import Parameter, ParameterError, unknown_parameter
+from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
 
 _ROS_TYPES = {
     'bool': ParameterType.PARAMETER_BOOL,

@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.images import ImageError, read_picture
+from grasp_ros.messages.images import ImageError, read_picture
 from grasp_ros.nodes.goal_action import ActionError, goal_message, reach
 from grasp_ros.nodes.messages import compressed_message, image_decoder, image_message
 from grasp_ros.nodes.qos import DURABILITIES, goal_image_qos, image_qos

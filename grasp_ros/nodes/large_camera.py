@@ -18,7 +18,7 @@ from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.messages import image_decoder, image_message
 from grasp_ros.nodes.qos import image_qos
 from grasp_ros.nodes.spin import spin
-from grasp_ros.parameter import Parameter
+from grasp_ros.parameters.parameter import Parameter
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter('rate', 30.0, 'pictures per second, Hz', 0.1, 1000.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from grasp_ros.parameter import Parameter
+from grasp_ros.parameters.parameter import Parameter
 
 FREE = ('use_sim_time',)
 """Declared by rclpy, not by this package."""

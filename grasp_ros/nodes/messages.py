@@ -16,8 +16,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from grasp_ros.commands import NANOSECONDS, CommandLayout, MakeMessage
-from grasp_ros.images import encode_compressed, encode_raw, lazy_decoder, quoted
+from grasp_ros.messages.commands import NANOSECONDS, CommandLayout, MakeMessage
+from grasp_ros.messages.images import encode_compressed, encode_raw, lazy_decoder, quoted
 from grasp_ros.msg import ActionPlan
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without

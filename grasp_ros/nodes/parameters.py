@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS, markdown_table
+from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS, markdown_table
 
 __all__ = ['PARAMETERS', 'RIVAL_PARAMETERS', 'markdown_table']
 

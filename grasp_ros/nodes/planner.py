@@ -23,7 +23,8 @@ from grasp_ros.control.assembly import Assembly, assemble, reconfigure
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
-from grasp_ros.images import ImageError
+from grasp_ros.messages.images import ImageError
+from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError
 from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
@@ -42,11 +43,10 @@ from grasp_ros.nodes.status import StatusPublisher
 from grasp_ros.nodes.supervisor import Supervisor, model_files
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics, make_topics
-from grasp_ros.parameter import ParameterError
-from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 from grasp_ros.planning.malloc_tuning import allocate_from_one_heap, keep_freed_memory
 from grasp_ros.planning.protocol import execution_failed, execution_of
-from grasp_ros.proprioception import proprioception_layout
 
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS

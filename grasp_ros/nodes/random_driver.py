@@ -29,7 +29,7 @@ from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.messages import stamp_ns
 from grasp_ros.nodes.qos import command_qos, image_qos
 from grasp_ros.nodes.spin import spin
-from grasp_ros.parameter import Parameter
+from grasp_ros.parameters.parameter import Parameter
 from grasp_ros.sim.motion import correlated_velocities
 
 LOGGED_EVERY = 100

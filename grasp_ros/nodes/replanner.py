@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from grasp_ros.control.assembly import Assembly
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
+from grasp_ros.messages.status import film_strip, plan_fields
 from grasp_ros.msg import ActionPlan
 from grasp_ros.nodes.messages import plan_message
 from grasp_ros.nodes.supervisor import Supervisor
-from grasp_ros.reports import film_strip, plan_fields
 
 
 @dataclass(frozen=True, eq=False)

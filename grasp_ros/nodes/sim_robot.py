@@ -24,7 +24,7 @@ from grasp_ros.nodes.messages import compressed_message, image_message
 from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.nodes.sim_time import SimTime
 from grasp_ros.nodes.spin import spin
-from grasp_ros.parameter import Parameter
+from grasp_ros.parameters.parameter import Parameter
 from grasp_ros.sim.camera_robot import ROBOTS, FeelingRobot, Pose, RobotSettings
 
 CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'

@@ -13,7 +13,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
-from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters.parameter import ParameterError
 
 SPIN_S = 0.1
 BAD_ARGUMENTS = 2

@@ -23,7 +23,7 @@ from grasp_ros.nodes.qos import (
     proprioception_qos,
     status_qos,
 )
-from grasp_ros.parameter import ParameterError
+from grasp_ros.parameters.parameter import ParameterError
 
 
 @dataclass(frozen=True)

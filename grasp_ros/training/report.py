@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.images import encode_compressed, from_model_output
+from grasp_ros.messages.images import encode_compressed, from_model_output
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.compact.model import CompactModel

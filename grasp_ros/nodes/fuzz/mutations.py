@@ -19,7 +19,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.action import ReachGoal
-from grasp_ros.images import CHANNELS
+from grasp_ros.messages.images import CHANNELS
 from grasp_ros.nodes.fuzz import bombs
 from grasp_ros.nodes.messages import compressed_message, image_message
 

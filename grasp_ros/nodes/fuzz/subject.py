@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from torch import Tensor
 
-from grasp_ros.commands import NANOSECONDS
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import ActionKind, ActionSpace, Command, Observation, State
-from grasp_ros.images import ImageError, to_model_input
+from grasp_ros.messages.commands import NANOSECONDS
+from grasp_ros.messages.images import ImageError, to_model_input
 from grasp_ros.nodes.fuzz.mutations import Kind, Mutant, mutate
 from grasp_ros.nodes.goal_intake import GoalIntake
 from grasp_ros.nodes.intake import check_action_goal, take_image

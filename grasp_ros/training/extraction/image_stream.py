@@ -12,7 +12,7 @@ from tqdm import tqdm
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.images import ImageError, lazy_decoder, to_model_input
+from grasp_ros.messages.images import ImageError, lazy_decoder, to_model_input
 from grasp_ros.models.checkpoint import ImagePipeline
 from grasp_ros.training.growing_array import GrowingArray
 

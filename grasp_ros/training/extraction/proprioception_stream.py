@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import stamp_ns
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.proprioception import (
+from grasp_ros.messages.proprioception import (
     ARRAY,
     JOINT_STATE,
     PROPRIOCEPTION_TYPES,

@@ -16,7 +16,7 @@ from grasp_ros.nodes.faults.scenario import (
     stopped,
 )
 from grasp_ros.nodes.faults.stage import Stage, StageError
-from grasp_ros.parameters import PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS
 
 TOO_BRIGHT = 255.0
 WET = {'dry_run': False}

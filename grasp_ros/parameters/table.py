@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import cast
 
-from grasp_ros.parameter import Parameter, Value
+from grasp_ros.messages.proprioception import JOINT_STATE, PROPRIOCEPTION_TYPES
+from grasp_ros.parameters.parameter import Parameter, Value
 from grasp_ros.planning.options import option_text
 from grasp_ros.planning.registry import PLANNERS
-from grasp_ros.proprioception import JOINT_STATE, PROPRIOCEPTION_TYPES
 
 
 def planner_parameters(name: str) -> tuple[Parameter, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.commands import TWIST_FIELDS
+from grasp_ros.messages.commands import TWIST_FIELDS
 
 if TYPE_CHECKING:  # it imports torch, which what reads parameters does without
     from grasp_ros.control.synchronizer import Inputs

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from grasp_ros.parameter import Parameter, ParameterError, unknown_parameter
-from grasp_ros.parameters import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
+from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 
 NOT_OURS = ('use_sim_time', 'qos_overrides.')
 _TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}

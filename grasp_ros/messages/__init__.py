@@ -1,0 +1,1 @@
+"""Numbers to message fields and back, without rclpy."""

@@ -1,0 +1,1 @@
+"""The parameters of the node: one table, its YAML file."""
