@@ -18,8 +18,8 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
 from grasp_ros.msg import ActionPlan, PlanStatus
-from grasp_ros.nodes.messages import image_message, stamp_ns, time_message
-from grasp_ros.nodes.qos import command_qos, goal_image_qos, plan_qos, status_qos
+from grasp_ros.ros.qos import command_qos, goal_image_qos, plan_qos, status_qos
+from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import TwoRooms
 

@@ -18,7 +18,7 @@ from grasp_ros.messages.images import CHANNELS, ImageError, check_compressed
 from grasp_ros.nodes.fuzz import bombs, command
 from grasp_ros.nodes.fuzz.mutations import COMPRESSED, GOAL, IMAGE, Mutant
 from grasp_ros.nodes.fuzz.subject import RATE, START_NS, Subject, small_controller
-from grasp_ros.nodes.messages import compressed_message, time_message
+from grasp_ros.ros.ros_messages import compressed_message, time_message
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 PICTURES = tuple(

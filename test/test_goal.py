@@ -15,13 +15,13 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.messages.images import read_picture
 from grasp_ros.nodes import goal
-from grasp_ros.nodes.messages import (
+from grasp_ros.ros.qos import goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import (
     compressed_message,
     image_decoder,
     image_message,
     time_message,
 )
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
 
 pytestmark = pytest.mark.ros
 

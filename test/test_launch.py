@@ -27,7 +27,7 @@ from ros_harness import ros
 
 from grasp_ros.bags.message_types import stamp_ns
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.nodes.qos import command_qos
+from grasp_ros.ros.qos import command_qos
 
 pytestmark = pytest.mark.ros
 

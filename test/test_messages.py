@@ -18,8 +18,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.images import CHANNELS, ImageError
-from grasp_ros.nodes import messages, qos
-from grasp_ros.nodes.messages import CommandEncoder
+from grasp_ros.ros import qos
+from grasp_ros.ros import ros_messages as messages
+from grasp_ros.ros.ros_messages import CommandEncoder
 
 STAMP = messages.time_message(1_700_000_000_123_456_789)
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import stamp_ns
+from grasp_ros.ros.ros_messages import stamp_ns
 
 pytestmark = pytest.mark.ros
 

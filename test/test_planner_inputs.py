@@ -17,7 +17,7 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import compressed_message, image_message, stamp_ns
+from grasp_ros.ros.ros_messages import compressed_message, image_message, stamp_ns
 
 pytestmark = pytest.mark.ros
 

@@ -14,8 +14,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import image_decoder, stamp_ns, time_message
-from grasp_ros.nodes.qos import imagined_qos
+from grasp_ros.ros.qos import imagined_qos
+from grasp_ros.ros.ros_messages import image_decoder, stamp_ns, time_message
 
 pytestmark = pytest.mark.ros
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.nodes import planner as node
-from grasp_ros.nodes.parameters import PARAMETERS
+from grasp_ros.ros.parameter_markdown import PARAMETERS
 
 pytestmark = pytest.mark.ros
 

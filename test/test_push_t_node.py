@@ -15,8 +15,8 @@ from ros_harness import process, ros
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from grasp_ros.nodes.messages import image_decoder, stamp_ns
-from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.push_t_camera import render
 from grasp_ros.sim.push_t_episodes import make_episode
 

@@ -15,7 +15,7 @@ from ros_harness import process
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import image_message, time_message
+from grasp_ros.ros.ros_messages import image_message, time_message
 
 pytestmark = pytest.mark.ros
 

@@ -17,8 +17,8 @@ from sensor_msgs.msg import Image
 
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import image_message, stamp_ns, time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
+from grasp_ros.ros.qos import goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
 
 pytestmark = pytest.mark.ros
 

@@ -13,8 +13,8 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import image_message, time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
+from grasp_ros.ros.qos import goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import image_message, time_message
 
 pytestmark = pytest.mark.ros
 

@@ -11,8 +11,8 @@ from geometry_msgs.msg import PoseStamped, TwistStamped
 from ros_harness import process, ros
 from sensor_msgs.msg import Image
 
-from grasp_ros.nodes.messages import stamp_ns
-from grasp_ros.nodes.qos import command_qos, image_qos
+from grasp_ros.ros.qos import command_qos, image_qos
+from grasp_ros.ros.ros_messages import stamp_ns
 
 pytestmark = pytest.mark.ros
 

@@ -17,8 +17,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from grasp_ros.nodes import sim_robot
-from grasp_ros.nodes.messages import image_decoder, stamp_ns
-from grasp_ros.nodes.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
 

@@ -12,8 +12,8 @@ from std_msgs.msg import Float64MultiArray
 
 from grasp_ros.models.checkpoint import PRETRAINED, WEIGHTS_NAME
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.messages import image_message
-from grasp_ros.nodes.qos import command_qos
+from grasp_ros.ros.qos import command_qos
+from grasp_ros.ros.ros_messages import image_message
 
 pytestmark = pytest.mark.ros
 

@@ -14,8 +14,8 @@ from std_msgs.msg import Header
 from grasp_ros.nodes.health import Entry, Health, Thresholds
 from grasp_ros.nodes.levels import Level
 from grasp_ros.nodes.phases import PhaseRecorder
-from grasp_ros.nodes.qos import diagnostics_qos
 from grasp_ros.nodes.trace import LatencyTrace
+from grasp_ros.ros.qos import diagnostics_qos
 
 PERIOD_S = 1.0
 LEVELS = {

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.observation import Picture, goal_view
 from grasp_ros.control.types import State
-from grasp_ros.nodes.messages import image_decoder
+from grasp_ros.ros.ros_messages import image_decoder
 
 HOLD = 'goal'
 

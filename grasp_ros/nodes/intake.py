@@ -15,7 +15,7 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.synchronizer import PROPRIOCEPTION
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import ProprioceptionError, ProprioceptionLayout
-from grasp_ros.nodes.messages import image_decoder, stamp_ns
+from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 
 
 def take_image(

@@ -14,11 +14,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from grasp_ros.nodes.declaration import declare, read, refuse_unknown
-from grasp_ros.nodes.messages import image_decoder, image_message
-from grasp_ros.nodes.qos import image_qos
-from grasp_ros.nodes.spin import spin
 from grasp_ros.parameters.parameter import Parameter
+from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.ros.qos import image_qos
+from grasp_ros.ros.ros_messages import image_decoder, image_message
+from grasp_ros.ros.spin import spin
 
 PARAMETERS: tuple[Parameter, ...] = (
     Parameter('rate', 30.0, 'pictures per second, Hz', 0.1, 1000.0),

@@ -26,18 +26,14 @@ from grasp_ros.control.types import Command
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError
-from grasp_ros.nodes.declaration import declare, read, refuse_unknown
 from grasp_ros.nodes.diagnostics import Diagnostics
 from grasp_ros.nodes.goal_intake import GoalIntake
 from grasp_ros.nodes.intake import take_image, take_proprioception
-from grasp_ros.nodes.live_parameters import refusal
 from grasp_ros.nodes.memory import freeze, unfreeze
-from grasp_ros.nodes.messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.nodes.phases import PhaseRecorder
 from grasp_ros.nodes.planning_thread import PlanningThread, leave
 from grasp_ros.nodes.reach_goal import ReachGoalServer
 from grasp_ros.nodes.replanner import Replanner
-from grasp_ros.nodes.spin import SPIN_S, spin
 from grasp_ros.nodes.state_log import StateLog
 from grasp_ros.nodes.status import StatusPublisher
 from grasp_ros.nodes.supervisor import Supervisor, model_files
@@ -47,6 +43,10 @@ from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 from grasp_ros.planning.malloc_tuning import allocate_from_one_heap, keep_freed_memory
 from grasp_ros.planning.protocol import execution_failed, execution_of
+from grasp_ros.ros.live_parameters import refusal
+from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.ros.ros_messages import CommandEncoder, picture_kind, stamp_ns
+from grasp_ros.ros.spin import SPIN_S, spin
 
 ACKNOWLEDGE_S = 0.2
 TABLE = PARAMETERS + RIVAL_PARAMETERS

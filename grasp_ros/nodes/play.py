@@ -22,9 +22,9 @@ from sensor_msgs.msg import CompressedImage, Image
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.nodes.messages import message_class, time_message
-from grasp_ros.nodes.qos import goal_image_qos
-from grasp_ros.nodes.spin import spin
+from grasp_ros.ros.qos import goal_image_qos
+from grasp_ros.ros.ros_messages import message_class, time_message
+from grasp_ros.ros.spin import spin
 
 DESCRIPTION = """\
 Publish what sensors saw, and goals, as they were recorded, and the time of the recording on /clock,

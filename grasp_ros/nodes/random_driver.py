@@ -25,11 +25,11 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from grasp_ros.nodes.declaration import declare, read, refuse_unknown
-from grasp_ros.nodes.messages import stamp_ns
-from grasp_ros.nodes.qos import command_qos, image_qos
-from grasp_ros.nodes.spin import spin
 from grasp_ros.parameters.parameter import Parameter
+from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.ros.qos import command_qos, image_qos
+from grasp_ros.ros.ros_messages import stamp_ns
+from grasp_ros.ros.spin import spin
 from grasp_ros.sim.motion import correlated_velocities
 
 LOGGED_EVERY = 100

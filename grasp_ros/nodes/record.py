@@ -19,8 +19,8 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import typestore
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.nodes.bag_queue import BagQueue, Item
-from grasp_ros.nodes.messages import message_class
-from grasp_ros.nodes.spin import spin
+from grasp_ros.ros.ros_messages import message_class
+from grasp_ros.ros.spin import spin
 
 DESCRIPTION = """\
 Record camera, proprioception, goals, commands, status and plans into a bag (mcap or sqlite3) as

@@ -33,8 +33,8 @@ from grasp_ros.models.faster import write_faster
 from grasp_ros.msg import PlanStatus
 from grasp_ros.nodes.demo_client import DemoClient, DemoError
 from grasp_ros.nodes.processes import Child, ChildDiedError
-from grasp_ros.nodes.qos import command_qos
 from grasp_ros.nodes.watch import Interrupted, Watch
+from grasp_ros.ros.qos import command_qos
 
 MODEL = 'two_room'
 CORES = 2

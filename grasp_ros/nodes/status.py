@@ -13,11 +13,11 @@ from grasp_ros.control.types import Command
 from grasp_ros.messages.status import Statistics, status_fields
 from grasp_ros.msg import PlanStatus
 from grasp_ros.nodes.diagnostics import Diagnostics
-from grasp_ros.nodes.messages import image_message
 from grasp_ros.nodes.replanner import Replanned, Replanner
 from grasp_ros.nodes.supervisor import Supervisor
 from grasp_ros.nodes.ticks import TickMonitor
 from grasp_ros.nodes.topics import Topics
+from grasp_ros.ros.ros_messages import image_message
 
 
 class StatusPublisher:

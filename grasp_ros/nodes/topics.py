@@ -12,8 +12,8 @@ from std_srvs.srv import SetBool
 
 from grasp_ros.control.synchronizer import PROPRIOCEPTION, Inputs, image_topic
 from grasp_ros.msg import ActionPlan, PlanStatus
-from grasp_ros.nodes.messages import message_class
-from grasp_ros.nodes.qos import (
+from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.ros.qos import (
     command_qos,
     goal_image_qos,
     image_qos,
@@ -23,7 +23,7 @@ from grasp_ros.nodes.qos import (
     proprioception_qos,
     status_qos,
 )
-from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.ros.ros_messages import message_class
 
 
 @dataclass(frozen=True)

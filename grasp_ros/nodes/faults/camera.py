@@ -13,8 +13,8 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from grasp_ros.nodes.messages import image_message, time_message
-from grasp_ros.nodes.qos import goal_image_qos, image_qos
+from grasp_ros.ros.qos import goal_image_qos, image_qos
+from grasp_ros.ros.ros_messages import image_message, time_message
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.robot import SimulatedRobot
 from grasp_ros.sim.two_rooms import TwoRooms

@@ -15,7 +15,7 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 
 from grasp_ros.control.types import State
 from grasp_ros.msg import ActionPlan, PlanStatus
-from grasp_ros.nodes.messages import stamp_ns
+from grasp_ros.ros.ros_messages import stamp_ns
 
 INTRUDER = 'intruder'
 """Frame of commands that are not the planner's."""

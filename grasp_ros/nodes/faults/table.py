@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.parameters import PARAMETERS
 from grasp_ros.nodes.sim_robot import PARAMETERS as ROBOT_PARAMETERS
-from grasp_ros.nodes.spin import SPIN_S
 from grasp_ros.nodes.supervisor import CHECK_S
+from grasp_ros.ros.parameter_markdown import PARAMETERS
+from grasp_ros.ros.spin import SPIN_S
 
 PERIOD_S = 0.1
 TRANSPORT_S = 0.02

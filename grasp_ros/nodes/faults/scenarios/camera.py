@@ -20,7 +20,7 @@ from grasp_ros.nodes.faults.scenario import (
     tolerated,
 )
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
-from grasp_ros.nodes.messages import image_message, time_message
+from grasp_ros.ros.ros_messages import image_message, time_message
 
 SECOND = 10**9
 LITTLE = SECOND // 5

@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from grasp_ros.control.types import State
 from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
-from grasp_ros.nodes.messages import time_message
+from grasp_ros.ros.ros_messages import time_message
 
 START_NS = 1000 * 10**9
 TICK_S = 0.01

@@ -23,7 +23,7 @@ from grasp_ros.nodes.faults.scenario import (
     stopped,
 )
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
-from grasp_ros.nodes.qos import command_qos
+from grasp_ros.ros.qos import command_qos
 
 RECORD = 'grasp_ros.nodes.record'
 ENLARGED, FLOOD = 3, 5

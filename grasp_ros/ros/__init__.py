@@ -1,0 +1,1 @@
+"""What the node and the tools share of rclpy."""
