@@ -23,7 +23,7 @@ from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import TwoRooms
 
-NODE = 'grasp_ros.nodes.planner'
+NODE = 'grasp_ros.node.planner'
 UNGUARDED = {'frozen_timeout': 0.0, 'max_novelty': 0.0}
 """Most tests show one picture for ever, some in grey; those of the guards set their own."""
 BUSY = {'image_timeout': 3.0, 'max_plan_age': 5.0}

@@ -13,7 +13,7 @@ from toy_models import picture
 
 from grasp_ros.control.types import State
 from grasp_ros.messages.images import ImageError
-from grasp_ros.nodes.goal_intake import GoalIntake
+from grasp_ros.node.goals import GoalIntake
 from grasp_ros.ros.ros_messages import compressed_message, image_message, time_message
 
 

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTABLES = {
-    'planner': 'grasp_ros.nodes.planner',
+    'planner': 'grasp_ros.node.planner',
     'sim_robot': 'grasp_ros.nodes.sim_robot',
     'goal': 'grasp_ros.nodes.goal',
     'demo': 'grasp_ros.nodes.demo',

@@ -9,7 +9,7 @@ from toy_models import picture, preprocess
 
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.nodes.phases import PhaseRecorder
+from grasp_ros.node.phases import PhaseRecorder
 
 MS = 1_000_000
 

@@ -17,7 +17,7 @@ from ros_harness import process, ros
 from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
-from grasp_ros.nodes import planner as node
+from grasp_ros.node import planner as node
 from grasp_ros.ros.parameter_markdown import PARAMETERS
 
 pytestmark = pytest.mark.ros
@@ -72,7 +72,7 @@ def test_a_node_that_cannot_be_made_leaves_the_graph(own_signals):
 def test_the_same_in_a_process_has_exit_status_2_and_no_traceback(tmp_path):
     file = tmp_path / 'parameters.yaml'
     file.write_text('/**/planner:\n  ros__parameters:\n    planner: {horizn: 20}\n')
-    with process('grasp_ros.nodes.planner', '--ros-args', '--params-file', str(file)) as child:
+    with process('grasp_ros.node.planner', '--ros-args', '--params-file', str(file)) as child:
         assert child.wait(30.0) == 2
         (line,) = child.output.splitlines()
     assert line == "planner: unknown parameter 'planner.horizn'; did you mean 'planner.horizon'?"

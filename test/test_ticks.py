@@ -2,7 +2,7 @@
 
 import pytest
 
-from grasp_ros.nodes.ticks import TickMonitor
+from grasp_ros.node.ticks import TickMonitor
 
 MS = 1_000_000
 PERIOD = 50 * MS

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from grasp_ros.nodes import trace as module
-from grasp_ros.nodes.phases import PhaseRecorder
-from grasp_ros.nodes.trace import LatencyTrace
+from grasp_ros.node import trace as module
+from grasp_ros.node.phases import PhaseRecorder
+from grasp_ros.node.trace import LatencyTrace
 
 
 @pytest.fixture

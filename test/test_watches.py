@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from grasp_ros.nodes.planning_thread import PlanningThread
-from grasp_ros.nodes.watches import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+from grasp_ros.node.monitors import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+from grasp_ros.node.planning_thread import PlanningThread
 from grasp_ros.parameters.table import PARAMETERS
 from grasp_ros.ros.live_parameters import refusal
 

@@ -34,7 +34,7 @@ class Child:
 
         Args:
             name: for people.
-            module: as 'grasp_ros.nodes.planner'.
+            module: as 'grasp_ros.node.planner'.
             arguments: of its command line.
             log: file that its standard output and error go to; an old one is overwritten.
         """

@@ -16,7 +16,7 @@ import torch
 
 from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.nodes import planner as node
+from grasp_ros.node import planner as node
 from grasp_ros.nodes.faults.orders import Orders
 from grasp_ros.planning import registry
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner

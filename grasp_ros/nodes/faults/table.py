@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from grasp_ros.control.types import State
+from grasp_ros.node.watchdog import CHECK_S
 from grasp_ros.nodes.sim_robot import PARAMETERS as ROBOT_PARAMETERS
-from grasp_ros.nodes.supervisor import CHECK_S
 from grasp_ros.ros.parameter_markdown import PARAMETERS
 from grasp_ros.ros.spin import SPIN_S
 

@@ -22,9 +22,9 @@ from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import ActionKind, ActionSpace, Command, Observation, State
 from grasp_ros.messages.commands import NANOSECONDS
 from grasp_ros.messages.images import ImageError, to_model_input
+from grasp_ros.node.goals import GoalIntake
+from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.nodes.fuzz.mutations import Kind, Mutant, mutate
-from grasp_ros.nodes.goal_intake import GoalIntake
-from grasp_ros.nodes.intake import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.ros.ros_messages import CommandEncoder, image_message, time_message
 from grasp_ros.sim.two_rooms import TwoRooms

@@ -26,19 +26,19 @@ from grasp_ros.control.types import Command
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError
-from grasp_ros.nodes.diagnostics import Diagnostics
-from grasp_ros.nodes.goal_intake import GoalIntake
-from grasp_ros.nodes.intake import take_image, take_proprioception
-from grasp_ros.nodes.memory import freeze, unfreeze
-from grasp_ros.nodes.phases import PhaseRecorder
-from grasp_ros.nodes.planning_thread import PlanningThread, leave
-from grasp_ros.nodes.reach_goal import ReachGoalServer
-from grasp_ros.nodes.replanner import Replanner
-from grasp_ros.nodes.state_log import StateLog
-from grasp_ros.nodes.status import StatusPublisher
-from grasp_ros.nodes.supervisor import Supervisor, model_files
-from grasp_ros.nodes.ticks import TickMonitor
-from grasp_ros.nodes.topics import Topics, make_topics
+from grasp_ros.node.diagnostics import Diagnostics
+from grasp_ros.node.goals import GoalIntake
+from grasp_ros.node.inputs import take_image, take_proprioception
+from grasp_ros.node.interfaces import Topics, make_topics
+from grasp_ros.node.phases import PhaseRecorder
+from grasp_ros.node.planning_thread import PlanningThread, leave
+from grasp_ros.node.process_tuning import freeze, unfreeze
+from grasp_ros.node.reach_goal import ReachGoalServer
+from grasp_ros.node.replanner import Replanner
+from grasp_ros.node.state_log import StateLog
+from grasp_ros.node.status_publisher import StatusPublisher
+from grasp_ros.node.ticks import TickMonitor
+from grasp_ros.node.watchdog import Supervisor, model_files
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 from grasp_ros.planning.malloc_tuning import allocate_from_one_heap, keep_freed_memory

@@ -12,11 +12,11 @@ from grasp_ros.control.assembly import Assembly
 from grasp_ros.control.types import Command
 from grasp_ros.messages.status import Statistics, status_fields
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.diagnostics import Diagnostics
-from grasp_ros.nodes.replanner import Replanned, Replanner
-from grasp_ros.nodes.supervisor import Supervisor
-from grasp_ros.nodes.ticks import TickMonitor
-from grasp_ros.nodes.topics import Topics
+from grasp_ros.node.diagnostics import Diagnostics
+from grasp_ros.node.interfaces import Topics
+from grasp_ros.node.replanner import Replanned, Replanner
+from grasp_ros.node.ticks import TickMonitor
+from grasp_ros.node.watchdog import Supervisor
 from grasp_ros.ros.ros_messages import image_message
 
 

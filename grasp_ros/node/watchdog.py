@@ -14,8 +14,8 @@ from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.synchronizer import image_topic
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
-from grasp_ros.nodes.planning_thread import PlanningThread
-from grasp_ros.nodes.watches import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+from grasp_ros.node.monitors import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+from grasp_ros.node.planning_thread import PlanningThread
 
 CHECK_S = 0.5
 

@@ -18,7 +18,7 @@ from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import film_strip, plan_fields
 from grasp_ros.msg import ActionPlan
-from grasp_ros.nodes.supervisor import Supervisor
+from grasp_ros.node.watchdog import Supervisor
 from grasp_ros.ros.ros_messages import plan_message
 
 

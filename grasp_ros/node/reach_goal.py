@@ -18,8 +18,8 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.goal_run import GoalRun, Outcome
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
-from grasp_ros.nodes.goal_intake import GoalIntake
-from grasp_ros.nodes.intake import check_action_goal
+from grasp_ros.node.goals import GoalIntake
+from grasp_ros.node.inputs import check_action_goal
 
 FEEDBACK_S = 0.2
 FLUSHES = 5

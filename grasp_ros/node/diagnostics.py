@@ -11,10 +11,10 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from grasp_ros.nodes.health import Entry, Health, Thresholds
-from grasp_ros.nodes.levels import Level
-from grasp_ros.nodes.phases import PhaseRecorder
-from grasp_ros.nodes.trace import LatencyTrace
+from grasp_ros.node.health import Entry, Health, Thresholds
+from grasp_ros.node.levels import Level
+from grasp_ros.node.phases import PhaseRecorder
+from grasp_ros.node.trace import LatencyTrace
 from grasp_ros.ros.qos import diagnostics_qos
 
 PERIOD_S = 1.0
