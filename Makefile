@@ -87,14 +87,14 @@ endif
 	@echo '$(CURDIR) $(inputs)' > $@
 
 demo: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.demo --task $(TASK) --output out/demo \
+	@$(VENV_PYTHON) -m grasp_ros.tools.demo.command --task $(TASK) --output out/demo \
 	  --episodes $(EPISODES) $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
 
 soak: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.soak --duration $(DURATION) --output out/soak $(ARGS)
 
 train-from-bags-demo: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.train_from_bags_demo $(ARGS)
+	@$(VENV_PYTHON) -m grasp_ros.tools.demo.train_from_bags $(ARGS)
 
 train: setup
 	@$(VENV_PYTHON) -m grasp_ros.training.command $(ARGS)

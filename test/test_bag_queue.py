@@ -8,7 +8,7 @@ pytest.importorskip('rclpy')
 
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.nodes.bag_queue import BagQueue, Item
+from grasp_ros.tools.bag_queue import BagQueue, Item
 
 ARRAY = 'std_msgs/msg/Float64MultiArray'
 WAIT_S = 20.0

@@ -83,5 +83,5 @@ def test_dependencies_point_one_way():
 
 def test_the_simulated_robot_starts_without_torch():
     pytest.importorskip('rclpy')
-    program = 'import sys, grasp_ros.nodes.sim_robot; assert "torch" not in sys.modules'
+    program = 'import sys, grasp_ros.tools.sim_robot; assert "torch" not in sys.modules'
     subprocess.run([sys.executable, '-c', program], check=True, timeout=120)

@@ -19,8 +19,8 @@ from PIL import Image
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.nodes import demo
 from grasp_ros.sim.tasks import TASKS
+from grasp_ros.tools.demo import command as demo
 from grasp_ros.training.command import write
 from grasp_ros.training.gates import Gates
 
@@ -71,7 +71,7 @@ class Demo:
         self.log = output.parent / 'log'
         with self.log.open('w') as file:
             self.popen = subprocess.Popen(
-                [sys.executable, '-m', 'grasp_ros.nodes.demo', '--output', output, *arguments],
+                [sys.executable, '-m', 'grasp_ros.tools.demo.command', '--output', output, *arguments],
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, 'PYTHONUNBUFFERED': '1'},

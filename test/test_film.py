@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from grasp_ros.benchmark.film import EpisodeFilm, Frame, save_film_strip, save_gif
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
 
 WORLD = TwoRooms()
 

@@ -14,7 +14,6 @@ from ros_harness import process, ros
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.messages.images import read_picture
-from grasp_ros.nodes import goal
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import (
     compressed_message,
@@ -22,10 +21,11 @@ from grasp_ros.ros.ros_messages import (
     image_message,
     time_message,
 )
+from grasp_ros.tools import goal
 
 pytestmark = pytest.mark.ros
 
-GOAL = 'grasp_ros.nodes.goal'
+GOAL = 'grasp_ros.tools.goal'
 STAMP = time_message(5 * 10**9 + 7)
 
 
@@ -224,5 +224,5 @@ def test_interrupt_is_clean(graph, picture):
 
 
 def test_torch_is_not_imported():
-    code = 'import grasp_ros.nodes.goal, sys; sys.exit("torch" in sys.modules)'
+    code = 'import grasp_ros.tools.goal, sys; sys.exit("torch" in sys.modules)'
     subprocess.run([sys.executable, '-c', code], check=True, timeout=60)

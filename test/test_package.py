@@ -14,15 +14,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 EXECUTABLES = {
     'planner': 'grasp_ros.node.planner',
-    'sim_robot': 'grasp_ros.nodes.sim_robot',
-    'goal': 'grasp_ros.nodes.goal',
-    'demo': 'grasp_ros.nodes.demo',
+    'sim_robot': 'grasp_ros.tools.sim_robot',
+    'goal': 'grasp_ros.tools.goal',
+    'demo': 'grasp_ros.tools.demo.command',
     'train': 'grasp_ros.training.command',
     'benchmark': 'grasp_ros.benchmark.command',
     'convert': 'grasp_ros.models.convert.command',
-    'record': 'grasp_ros.nodes.record',
-    'replay': 'grasp_ros.bags.replay',
-    'play': 'grasp_ros.nodes.play',
+    'record': 'grasp_ros.tools.record',
+    'replay': 'grasp_ros.tools.replay',
+    'play': 'grasp_ros.tools.play',
 }
 NOT_FOR_MAKE = {'ray', 'tensorboard'}  # too big for what it is to most
 STATES = [

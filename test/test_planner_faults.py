@@ -31,7 +31,7 @@ from grasp_ros.ros.ros_messages import stamp_ns
 
 pytestmark = pytest.mark.ros
 
-ROBOT = 'grasp_ros.nodes.sim_robot'
+ROBOT = 'grasp_ros.tools.sim_robot'
 IMAGE_TIMEOUT_S = 0.5
 SLACK_S = 1.0  # of a busy machine; `make faults` judges times
 COMMAND_TIMEOUT_S = 0.5  # of the simulated robot

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from grasp_ros.nodes.processes import Child, ChildDiedError
+from grasp_ros.tools.demo.processes import Child, ChildDiedError
 
 REPOSITORY = Path(__file__).parents[1]
 OBEDIENT = """

@@ -22,7 +22,7 @@ from grasp_ros.sim.push_t_episodes import make_episode
 
 pytestmark = pytest.mark.ros
 
-NODE = 'grasp_ros.nodes.sim_robot'
+NODE = 'grasp_ros.tools.sim_robot'
 SEED = 1003
 
 

@@ -19,8 +19,8 @@ from grasp_ros.ros.ros_messages import image_message, time_message
 
 pytestmark = pytest.mark.ros
 
-ROBOT = 'grasp_ros.nodes.sim_robot'
-COMMAND = 'grasp_ros.nodes.goal'
+ROBOT = 'grasp_ros.tools.sim_robot'
+COMMAND = 'grasp_ros.tools.goal'
 LIGHT = {
     'planner.deadline': 0.0,
     'grasp.iterations': 2,

@@ -23,8 +23,8 @@ from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
 pytestmark = pytest.mark.ros
 
 RECORDED = Path(__file__).parent / 'data' / 'two_room'
-RECORD = 'grasp_ros.nodes.record'
-PLAY = 'grasp_ros.nodes.play'
+RECORD = 'grasp_ros.tools.record'
+PLAY = 'grasp_ros.tools.play'
 START_S = 60.0
 
 

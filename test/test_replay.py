@@ -13,7 +13,6 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from grasp_ros.bags import replay
 from grasp_ros.bags.comparison import CommandSeries, compare
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.events import GoalGiven, ImageSeen, Refused, Source, events
@@ -24,6 +23,7 @@ from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.controller import PlanReport
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.images import ImageError, encode_compressed, lazy_decoder
+from grasp_ros.tools import replay
 
 DATA = Path(__file__).parent / 'data'
 RECORDED = DATA / 'two_room'
@@ -56,7 +56,7 @@ def cheap(tmp_path_factory):
 @pytest.mark.slow
 def test_the_committed_bag_gives_its_golden_commands(tmp_path):
     # Made anew, where control changes on purpose, by
-    # python -m grasp_ros.bags.replay test/data/two_room --dtype float64 --compress
+    # python -m grasp_ros.tools.replay test/data/two_room --dtype float64 --compress
     arguments = [str(RECORDED), '--output', str(tmp_path), '--dtype', 'float64']
     status = replay.main([*arguments, '--compare', str(GOLDEN), '--tolerance', '1e-6'])
     report = json.loads((tmp_path / 'report.json').read_text())
@@ -68,7 +68,7 @@ def test_the_committed_bag_gives_its_golden_commands(tmp_path):
 def replay_in_a_process(output, hash_seed):
     subprocess.run(
         [
-            sys.executable, '-m', 'grasp_ros.bags.replay', str(RECORDED), '--output', str(output),
+            sys.executable, '-m', 'grasp_ros.tools.replay', str(RECORDED), '--output', str(output),
             *CHEAP,
         ],
         check=True,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sensor_models import CAMERAS, goal, shown, write_model
 
-from grasp_ros.bags import replay
 from grasp_ros.bags.message_types import IMAGE, header, make_message
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.messages.proprioception import JOINT_STATE
+from grasp_ros.tools import replay
 
 MILLISECOND = 10**6
 SECOND = 10**9

@@ -6,13 +6,7 @@ import math
 import pytest
 
 from grasp_ros.benchmark.judge import EpisodeResult
-from grasp_ros.benchmark.report import (
-    Setup,
-    Timing,
-    demo_report,
-    percentile_ms,
-    summary_table,
-)
+from grasp_ros.tools.demo.report import Setup, Timing, demo_report, percentile_ms, summary_table
 
 SETUP = Setup('grasp', 50, 'cpu', 1)
 RESULTS = [EpisodeResult(0, True, True, 33, 1.25), EpisodeResult(1, False, False, 75, 9.0)]

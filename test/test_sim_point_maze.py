@@ -21,7 +21,7 @@ SEED = 1000
 
 def test_it_feels_a_velocity_with_each_picture_and_keeps_some_of_it_without_commands():
     with ros() as graph, process(
-        'grasp_ros.nodes.sim_robot', '--ros-args', '-p', 'task:=point_maze', '-p', f'seed:={SEED}'
+        'grasp_ros.tools.sim_robot', '--ros-args', '-p', 'task:=point_maze', '-p', f'seed:={SEED}'
     ) as child:
         node = graph.node()
         images, felt, poses = [], [], []
@@ -49,7 +49,7 @@ def test_it_feels_a_velocity_with_each_picture_and_keeps_some_of_it_without_comm
 @pytest.mark.slow
 def test_the_demo_drives_it_to_a_goal_with_the_committed_model(tmp_path):
     arguments = ['--task', 'point_maze', '--episodes', '1', '--output', str(tmp_path)]
-    with process('grasp_ros.nodes.demo', *arguments) as child:
+    with process('grasp_ros.tools.demo.command', *arguments) as child:
         assert child.wait(240.0) == 0, child.output
     (episode,) = json.loads((tmp_path / 'report.json').read_text())['episodes']
     assert episode['reached'] and episode['seed'] == SEED

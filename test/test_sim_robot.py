@@ -16,15 +16,15 @@ from ros_harness import process, ros
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from grasp_ros.nodes import sim_robot
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.tools import sim_robot
 
 pytestmark = pytest.mark.ros
 
-NODE = 'grasp_ros.nodes.sim_robot'
+NODE = 'grasp_ros.tools.sim_robot'
 WORLD = TwoRooms()
 SEED = 1
 EPISODE = make_episode(WORLD, SEED)

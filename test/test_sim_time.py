@@ -24,7 +24,7 @@ EPISODES, STEPS, FIRST = 3, 12, 500
 
 def test_simulated_time_goes_in_ticks_of_the_camera_and_fills_the_clock():
     arguments = ['--ros-args', '-p', 'time_scale:=5.0']
-    with ros() as graph, process('grasp_ros.nodes.sim_robot', *arguments) as child:
+    with ros() as graph, process('grasp_ros.tools.sim_robot', *arguments) as child:
         images, clocks = [], []
         node = graph.node('watcher')
         node.create_subscription(Image, 'image', images.append, image_qos())
@@ -42,16 +42,16 @@ def test_what_drives_at_random_is_recorded_whole_with_a_gap_at_each_reset(tmp_pa
     """Every command moves the dot as far as the simulator says, and each episode starts its own."""
     bag = tmp_path / 'bag'
     with ros():
-        robot = process('grasp_ros.nodes.sim_robot', '--ros-args', '-p', 'time_scale:=3.0')
+        robot = process('grasp_ros.tools.sim_robot', '--ros-args', '-p', 'time_scale:=3.0')
         recorder = process(
-            'grasp_ros.nodes.record', '--output', str(bag), '--topics', 'image', 'command'
+            'grasp_ros.tools.record', '--output', str(bag), '--topics', 'image', 'command'
         )
         settings = {
             'episodes': EPISODES, 'episode_steps': STEPS, 'first_episode': FIRST, 'listeners': 2,
         }  # fmt: skip
         given = [part for key, value in settings.items() for part in ('-p', f'{key}:={value}')]
         with robot as driven, recorder as kept:
-            with process('grasp_ros.nodes.random_driver', '--ros-args', *given) as driver:
+            with process('grasp_ros.tools.random_driver', '--ros-args', *given) as driver:
                 assert driver.wait(60.0) == 0, driver.output
                 assert f'{EPISODES} episodes driven' in driver.output
             assert kept.end() == 0, kept.output

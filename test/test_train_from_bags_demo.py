@@ -21,7 +21,7 @@ LITTLE = [
 
 def run(output, *arguments):
     command = [
-        sys.executable, '-m', 'grasp_ros.nodes.train_from_bags_demo', f'--output={output}',
+        sys.executable, '-m', 'grasp_ros.tools.demo.train_from_bags', f'--output={output}',
         '--episodes=12', '--time-scale=5.0', '--judged-episodes=1', *arguments,
         '--', *LITTLE,
     ]  # fmt: skip

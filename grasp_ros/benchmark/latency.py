@@ -31,7 +31,6 @@ from grasp_ros.benchmark.latency_report import (
     write,
 )
 from grasp_ros.benchmark.on_arrival import OnArrival
-from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.slow_planning import Control, SlowEpisode, SlowPlanner
 from grasp_ros.benchmark.workers import map_cells
@@ -43,6 +42,7 @@ from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.tasks import TaskEpisode
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.tools.demo.report import machine, versions
 
 TASK = 'two_room_drawn_door'
 HORIZON = 50

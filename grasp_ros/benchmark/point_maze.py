@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from grasp_ros.benchmark.episodes import lock_step
 from grasp_ros.benchmark.judge import EpisodeJudge, Rules
-from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
@@ -42,6 +41,7 @@ from grasp_ros.sim.point_maze import (
     draw_episode,
 )
 from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.tools.demo.report import machine, versions
 from grasp_ros.training.command import main as train
 from grasp_ros.training.gates import apply_probe, fit_probe
 from grasp_ros.training.point_maze import record

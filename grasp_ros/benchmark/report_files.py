@@ -12,11 +12,11 @@ from grasp_ros.benchmark.cells import EpisodeRow
 from grasp_ros.benchmark.comparison import censored_curves, paired_tests, time_comparison
 from grasp_ros.benchmark.effort import base_name
 from grasp_ros.benchmark.plots import plot_censored, plot_speed, plot_success
-from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.results import NOTES, RowData, row_content
 from grasp_ros.benchmark.tables import speed_table, success_tables, time_table
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED
 from grasp_ros.planning.registry import PLANNERS
+from grasp_ros.tools.demo.report import machine, versions
 
 
 def content_of(

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.speed import measure_iteration, quartiles, random_problem
 from grasp_ros.benchmark.speed_models import MlpPredictor, PatchPredictor
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
@@ -24,6 +23,7 @@ from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.lifted import Precision
 from grasp_ros.planning.malloc_tuning import keep_freed_memory
 from grasp_ros.planning.objective import DistanceKind, goal_distance
+from grasp_ros.tools.demo.report import machine, versions
 
 Row = dict[str, Any]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from grasp_ros.benchmark.cache import Cache
 from grasp_ros.benchmark.cells import Cell, CellResult, decode_result, run_cell
-from grasp_ros.benchmark.report import machine, versions
 from grasp_ros.benchmark.running import run_all
 from grasp_ros.benchmark.seeds import tuning_seeds
 from grasp_ros.benchmark.tables import tuning_table
 from grasp_ros.benchmark.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.tuning import RULE, picks, setting_of, tuning_cells
 from grasp_ros.models.checkpoint import find_model, read_manifest
+from grasp_ros.tools.demo.report import machine, versions
 
 
 @dataclass(frozen=True)

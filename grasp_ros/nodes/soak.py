@@ -31,10 +31,10 @@ from grasp_ros.benchmark.soak import Conditions, Samples, save_plot, soak_report
 from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.models.faster import write_faster
 from grasp_ros.msg import PlanStatus
-from grasp_ros.nodes.demo_client import DemoClient, DemoError
-from grasp_ros.nodes.processes import Child, ChildDiedError
-from grasp_ros.nodes.watch import Interrupted, Watch
 from grasp_ros.ros.qos import command_qos
+from grasp_ros.tools.demo.client import DemoClient, DemoError
+from grasp_ros.tools.demo.processes import Child, ChildDiedError
+from grasp_ros.tools.demo.watch import Interrupted, Watch
 
 MODEL = 'two_room'
 CORES = 2

@@ -24,7 +24,7 @@ from grasp_ros.nodes.faults.scenario import Outcome
 from grasp_ros.nodes.faults.scenarios import SCENARIOS
 from grasp_ros.nodes.faults.stage import Stage, StageError
 from grasp_ros.nodes.faults.table import FAULTS, Fault
-from grasp_ros.nodes.processes import ChildDiedError
+from grasp_ros.tools.demo.processes import ChildDiedError
 
 EPILOG = """\
 exit status: 0 every fault was met as the table says, 1 one was not, 2 wrong arguments, 130 Ctrl-C

@@ -22,11 +22,11 @@ from grasp_ros.nodes.faults.camera import PERIOD_S, ScriptedCamera
 from grasp_ros.nodes.faults.client import PlannerClient
 from grasp_ros.nodes.faults.observer import Observer, speed
 from grasp_ros.nodes.faults.orders import Orders
-from grasp_ros.nodes.processes import Child
+from grasp_ros.tools.demo.processes import Child
 
 MODEL = 'two_room'
 PLANNER = 'grasp_ros.nodes.faults.faulty_planner'
-ROBOT = 'grasp_ros.nodes.sim_robot'
+ROBOT = 'grasp_ros.tools.sim_robot'
 PATIENCE_S = 20.0
 SLICE_S = 0.05
 LOG_LINE = re.compile(r'\[\w+\] \[(\d+\.\d+)\]')

@@ -8,9 +8,9 @@ from typing import Any
 
 from grasp_ros.control.types import State
 from grasp_ros.node.watchdog import CHECK_S
-from grasp_ros.nodes.sim_robot import PARAMETERS as ROBOT_PARAMETERS
 from grasp_ros.ros.parameter_markdown import PARAMETERS
 from grasp_ros.ros.spin import SPIN_S
+from grasp_ros.tools.sim_robot import PARAMETERS as ROBOT_PARAMETERS
 
 PERIOD_S = 0.1
 TRANSPORT_S = 0.02

@@ -17,7 +17,7 @@ from grasp_ros.nodes.faults.client import START_S
 from grasp_ros.nodes.faults.observer import speed
 from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
 from grasp_ros.nodes.faults.stage import PATIENCE_S, ROBOT, SEED, Stage, StageError
-from grasp_ros.nodes.processes import Child
+from grasp_ros.tools.demo.processes import Child
 
 LEASE_S = 40.0
 """For a planner that was killed to vanish from the graph: DDS takes 20 s."""

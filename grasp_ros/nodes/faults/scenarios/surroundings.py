@@ -25,7 +25,7 @@ from grasp_ros.nodes.faults.scenario import (
 from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
 from grasp_ros.ros.qos import command_qos
 
-RECORD = 'grasp_ros.nodes.record'
+RECORD = 'grasp_ros.tools.record'
 ENLARGED, FLOOD = 3, 5
 """The disk is to fill up quickly: a chunk of the bag, a MiB, in 0.2 s."""
 

@@ -22,10 +22,10 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.messages.images import ImageError, read_picture
-from grasp_ros.nodes.goal_action import ActionError, goal_message, reach
-from grasp_ros.nodes.waiting import SLICE_S, Interruption, spin_until
 from grasp_ros.ros.qos import DURABILITIES, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_decoder, image_message
+from grasp_ros.tools.goal_client import ActionError, goal_message, reach
+from grasp_ros.tools.waiting import SLICE_S, Interruption, spin_until
 
 INTERRUPTED = 130
 DESCRIPTION = """\

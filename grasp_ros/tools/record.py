@@ -18,9 +18,9 @@ from rclpy.utilities import remove_ros_args
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import typestore
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.nodes.bag_queue import BagQueue, Item
 from grasp_ros.ros.ros_messages import message_class
 from grasp_ros.ros.spin import spin
+from grasp_ros.tools.bag_queue import BagQueue, Item
 
 DESCRIPTION = """\
 Record camera, proprioception, goals, commands, status and plans into a bag (mcap or sqlite3) as

@@ -22,7 +22,6 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.events import Event, Source, check, events, is_image
 from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
-from grasp_ros.bags.stopwatch import Stopwatch
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.assembly import Assembly, assemble
@@ -32,6 +31,7 @@ from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.yaml_file import read_values
+from grasp_ros.tools.stopwatch import Stopwatch
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a

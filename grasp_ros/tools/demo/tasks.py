@@ -11,8 +11,8 @@ from ament_index_python.packages import get_package_share_directory
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.judge import EpisodeJudge, Judge, Rules, episode_seeds
-from grasp_ros.nodes.demo_client import Start, Tick
 from grasp_ros.sim.point_maze import budget_for
+from grasp_ros.tools.demo.client import Start, Tick
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

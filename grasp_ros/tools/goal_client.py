@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 
 from grasp_ros.action import ReachGoal
-from grasp_ros.nodes.waiting import Interruption, spin_until
+from grasp_ros.tools.waiting import Interruption, spin_until
 
 NAMES = {
     ReachGoal.Result.REACHED: 'reached',

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
-from grasp_ros.nodes.processes import Child
+from grasp_ros.tools.demo.processes import Child
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: somebody wants the run to end)

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from grasp_ros.nodes.processes import Child, ChildDiedError, die_with_parent
-from grasp_ros.nodes.watch import Interrupted, Watch
+from grasp_ros.tools.demo.processes import Child, ChildDiedError, die_with_parent
+from grasp_ros.tools.demo.watch import Interrupted, Watch
 
 TIME_SCALE = 30.0
 BAGS = 4
@@ -89,7 +89,7 @@ def _record(options: argparse.Namespace, watch: Watch) -> None:
     with ExitStack() as stack:
         robot = Child(
             'sim_robot',
-            'grasp_ros.nodes.sim_robot',
+            'grasp_ros.tools.sim_robot',
             ['--ros-args', '-p', f'time_scale:={options.time_scale}'],
             options.output / 'sim_robot.log',
         )
@@ -107,7 +107,7 @@ def _record_bag(output: Path, number: int, episodes: int, watch: Watch) -> None:
     with ExitStack() as stack:
         recorder = Child(
             'record',
-            'grasp_ros.nodes.record',
+            'grasp_ros.tools.record',
             ['--output', str(bag), '--topics', *RECORDED_TOPICS],
             output / f'record_{number}.log',
         )
@@ -123,7 +123,7 @@ def _record_bag(output: Path, number: int, episodes: int, watch: Watch) -> None:
         }
         driver = Child(
             'random_driver',
-            'grasp_ros.nodes.random_driver',
+            'grasp_ros.tools.random_driver',
             ['--ros-args', *(part for key, value in settings.items()
                              for part in ('-p', f'{key}:={value}'))],
             output / f'random_driver_{number}.log',
@@ -168,7 +168,7 @@ def _drive(options: argparse.Namespace, watch: Watch) -> int:
         '--seed', str(options.seed),
         '--required-successes', str(options.required_successes),
     ]  # fmt: skip
-    return _run('grasp_ros.nodes.demo', arguments, watch)
+    return _run('grasp_ros.tools.demo.command', arguments, watch)
 
 
 def _run(module: str, arguments: Sequence[str], watch: Watch) -> int:

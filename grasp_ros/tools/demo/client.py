@@ -23,12 +23,12 @@ from rclpy.parameter import Parameter, parameter_value_to_python
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from grasp_ros.benchmark.report import Timing
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import goal_image_qos, image_qos, imagined_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.camera_robot import Pose
 from grasp_ros.sim.two_rooms import METRES_PER_PIXEL
+from grasp_ros.tools.demo.report import Timing
 
 SERVICE_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 60.0

@@ -21,14 +21,14 @@ import yaml
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
-from grasp_ros.benchmark.film import EpisodeFilm, Frame, save_film_strip, save_gif
 from grasp_ros.benchmark.judge import Result
-from grasp_ros.benchmark.report import WORDINGS, Setup, Timing, demo_report, summary_table
 from grasp_ros.control.types import State
-from grasp_ros.nodes.demo_client import DemoClient, DemoError, picture
-from grasp_ros.nodes.demo_tasks import DEMO_TASKS, DemoTask, parameter_files
-from grasp_ros.nodes.processes import Child, ChildDiedError
-from grasp_ros.nodes.watch import Interrupted, Watch
+from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
+from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
+from grasp_ros.tools.demo.processes import Child, ChildDiedError
+from grasp_ros.tools.demo.report import WORDINGS, Setup, Timing, demo_report, summary_table
+from grasp_ros.tools.demo.tasks import DEMO_TASKS, DemoTask, parameter_files
+from grasp_ros.tools.demo.watch import Interrupted, Watch
 
 STEP_S = 0.1
 EPISODES_FILMED = 6

@@ -19,13 +19,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from grasp_ros.nodes.sim_time import SimTime
 from grasp_ros.parameters.parameter import Parameter
 from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_message
 from grasp_ros.ros.spin import spin
 from grasp_ros.sim.camera_robot import ROBOTS, FeelingRobot, Pose, RobotSettings
+from grasp_ros.tools.sim_time import SimTime
 
 CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'
 GOAL_PERIOD_S = 1.0
