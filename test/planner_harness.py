@@ -20,8 +20,8 @@ from std_srvs.srv import SetBool
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.ros.qos import command_qos, goal_image_qos, plan_qos, status_qos
 from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
-from grasp_ros.sim.episodes import make_episode
-from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.episodes import make_episode
+from grasp_ros.sim.rooms.two_rooms import TwoRooms
 
 NODE = 'grasp_ros.node.planner'
 UNGUARDED = {'frozen_timeout': 0.0, 'max_novelty': 0.0}

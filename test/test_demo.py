@@ -19,7 +19,7 @@ from PIL import Image
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.tasks import TASKS
+from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.training.command import write
 from grasp_ros.training.gates import Gates

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from grasp_ros.benchmark.judge import (
+from grasp_ros.sim.success import (
     EpisodeJudge,
     EpisodeResult,
     Rules,

@@ -9,7 +9,7 @@ from torch import nn
 from grasp_ros.models.checkpoint import Calibration, load_model
 from grasp_ros.models.compact.keypoints import SPREAD, KeypointEncoder
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.tasks import TASKS
+from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.command import write
 from grasp_ros.training.gates import Gates
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grasp_ros.sim.episodes import path_lengths
-from grasp_ros.sim.maze import SIDE, Maze, draw_maze, neighbours
 from grasp_ros.sim.motion import collect
-from grasp_ros.sim.tasks import TASKS, optimal_steps, task_episode
-from grasp_ros.sim.two_rooms import TwoRooms, draw_two_rooms
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.registry import TASKS, optimal_steps, task_episode
+from grasp_ros.sim.rooms.episodes import path_lengths
+from grasp_ros.sim.rooms.maze import SIDE, Maze, draw_maze, neighbours
+from grasp_ros.sim.rooms.two_rooms import TwoRooms, draw_two_rooms
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 ROOMS = range(SIDE * SIDE)
 SEEDS = st.integers(0, 2**32 - 1)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from grasp_ros.sim.camera_robot import FeelingRobot
-from grasp_ros.sim.point_maze import PointMaze, collect_mass_motion, draw_episode
-from grasp_ros.sim.point_maze_robot import PointMazeRobot
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.point_maze.robot import PointMazeRobot
+from grasp_ros.sim.point_maze.world import PointMaze, collect_mass_motion, draw_episode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 WORLD = PointMaze()
 FREE = np.array([20.0, 14.0]) * METRES_PER_PIXEL

@@ -8,7 +8,7 @@ import pytest
 
 from grasp_ros.benchmark.point_maze import measure, open_loop, table
 from grasp_ros.models.checkpoint import PRETRAINED, load_model, read_manifest
-from grasp_ros.sim.point_maze import PointMaze, collect_mass_motion
+from grasp_ros.sim.point_maze.world import PointMaze, collect_mass_motion
 
 MODEL = PRETRAINED / 'point_maze'
 COMMITTED = Path(__file__).parents[1] / 'benchmark_results' / 'point_maze.json'

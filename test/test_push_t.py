@@ -7,7 +7,13 @@ import pytest
 
 pytest.importorskip('pymunk')
 
-from grasp_ros.sim.push_t import (
+from grasp_ros.sim.push_t.camera import AGENT, BLOCK, TABLE, render
+from grasp_ros.sim.push_t.episodes import make_episode
+from grasp_ros.sim.push_t.policy import collect
+from grasp_ros.sim.push_t.robot import PushTRobot
+from grasp_ros.sim.push_t.success import PushTJudge
+from grasp_ros.sim.push_t.symmetry import SYMMETRIES, transform_commands, transform_states
+from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     BAR,
     MAX_DISPLACEMENT,
@@ -20,12 +26,6 @@ from grasp_ros.sim.push_t import (
     outline,
     succeeded,
 )
-from grasp_ros.sim.push_t_camera import AGENT, BLOCK, TABLE, render
-from grasp_ros.sim.push_t_episodes import make_episode
-from grasp_ros.sim.push_t_judge import PushTJudge
-from grasp_ros.sim.push_t_policy import collect
-from grasp_ros.sim.push_t_robot import PushTRobot
-from grasp_ros.sim.push_t_symmetry import SYMMETRIES, transform_commands, transform_states
 
 BLOCK_PLACE = (256.0, 200.0)
 APART = make_state((100.0, 400.0), BLOCK_PLACE, 0.0)

@@ -31,7 +31,7 @@ from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout
-from grasp_ros.sim.push_t import advance, make_state, succeeded
+from grasp_ros.sim.push_t.world import advance, make_state, succeeded
 
 NEAR_BLOCK = make_state([200.0, 290.0], [260.0, 250.0], 0.3)
 EASY_SEED = next(

@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip('pymunk')
 
 from grasp_ros.messages.images import to_model_input
-from grasp_ros.sim.push_t import advance, succeeded
-from grasp_ros.sim.push_t_camera import render
+from grasp_ros.sim.push_t.camera import render
+from grasp_ros.sim.push_t.world import advance, succeeded
 from grasp_ros.training.push_t_data import main
 from grasp_ros.training.recorded import RecordedDataset
 

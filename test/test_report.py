@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from grasp_ros.benchmark.judge import EpisodeResult
+from grasp_ros.sim.success import EpisodeResult
 from grasp_ros.tools.demo.report import Setup, Timing, demo_report, percentile_ms, summary_table
 
 SETUP = Setup('grasp', 50, 'cpu', 1)

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from grasp_ros.benchmark.episodes import run_episode
-from grasp_ros.benchmark.judge import Rules
 from grasp_ros.benchmark.side_by_side import SideBySide
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.tasks import TASKS, task_episode
+from grasp_ros.sim.registry import TASKS, task_episode
+from grasp_ros.sim.success import Rules
 
 TOLERANCE = 1.0
 GRASP = {'iterations': 2, 'candidates': 2, 'proposals': 2}

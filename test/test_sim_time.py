@@ -12,8 +12,8 @@ from sensor_msgs.msg import Image
 from grasp_ros.models.checkpoint import ImagePipeline
 from grasp_ros.ros.qos import image_qos
 from grasp_ros.ros.ros_messages import stamp_ns
-from grasp_ros.sim.episodes import make_episode
-from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.episodes import make_episode
+from grasp_ros.sim.rooms.two_rooms import TwoRooms
 from grasp_ros.training.extraction.extract import Extraction, extract
 from grasp_ros.training.recorded import RecordedDataset
 

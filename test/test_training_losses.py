@@ -8,7 +8,7 @@ import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim import motion
-from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.two_rooms import TwoRooms
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.dataset import frame_numbers
 from grasp_ros.training.latents import EpisodeLatents

@@ -10,7 +10,7 @@ from grasp_ros.benchmark.seeds import evaluation_seeds
 from grasp_ros.benchmark.tuning import GRIDS
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
 from grasp_ros.models.checkpoint import PRETRAINED
-from grasp_ros.sim.tasks import TASKS
+from grasp_ros.sim.registry import TASKS
 
 HARD_TASKS = ('two_room_drawn_door', 'maze')
 DESCRIPTION = """Planners against each other on the same models and episodes. Without arguments a

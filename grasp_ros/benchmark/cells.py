@@ -16,7 +16,7 @@ from grasp_ros.benchmark.side_by_side import SideBySide, SideBySideRun
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.tasks import TASKS, TaskEpisode, task_episode
+from grasp_ros.sim.registry import TASKS, TaskEpisode, task_episode
 
 GOAL_TOLERANCE = 1.0
 

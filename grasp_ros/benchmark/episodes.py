@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
-from grasp_ros.sim.episodes import Episode
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.episodes import Episode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
 
 NANOSECONDS = 1_000_000_000
 

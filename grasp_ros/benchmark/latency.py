@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from grasp_ros.benchmark.cells import episode_of
-from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.benchmark.latency_report import (
     COMPENSATIONS,
     PERIODS,
@@ -40,8 +39,9 @@ from grasp_ros.models.checkpoint import CheckpointError, Manifest, find_model, l
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.tasks import TaskEpisode
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
+from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.tools.demo.report import machine, versions
 
 TASK = 'two_room_drawn_door'

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from grasp_ros.benchmark.episodes import lock_step
-from grasp_ros.benchmark.judge import EpisodeJudge, Rules
 from grasp_ros.benchmark.statistics import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
@@ -31,8 +30,7 @@ from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import MANIFEST_NAME, Manifest, load_model
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.episodes import Episode
-from grasp_ros.sim.point_maze import (
+from grasp_ros.sim.point_maze.world import (
     VELOCITY,
     MassMotion,
     PointMaze,
@@ -40,7 +38,9 @@ from grasp_ros.sim.point_maze import (
     collect_mass_motion,
     draw_episode,
 )
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.rooms.episodes import Episode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
+from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.tools.demo.report import machine, versions
 from grasp_ros.training.command import main as train
 from grasp_ros.training.gates import apply_probe, fit_probe

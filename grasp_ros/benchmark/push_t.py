@@ -35,7 +35,7 @@ from grasp_ros.benchmark.tuning import PUSH_T_GRIDS, tuning_cells
 from grasp_ros.benchmark.tuning_run import Tuning, tune_and_write
 from grasp_ros.benchmark.variants import ABLATIONS, COMPARED, VARIANTS
 from grasp_ros.models.checkpoint import CheckpointError, find_model
-from grasp_ros.sim.push_t import FRAME_SKIP
+from grasp_ros.sim.push_t.world import FRAME_SKIP
 
 TASK, ORACLE_TASK = 'push_t', 'push_t_oracle'
 ORACLE_PLANNERS = ('grasp', 'greedy', 'cem', 'mppi', 'random_shooting')

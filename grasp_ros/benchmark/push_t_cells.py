@@ -32,10 +32,10 @@ from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.malloc_tuning import keep_freed_memory
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
-from grasp_ros.sim.push_t_camera import render
-from grasp_ros.sim.push_t_episodes import PushTEpisode, make_episode
-from grasp_ros.sim.push_t_policy import collect
+from grasp_ros.sim.push_t.camera import render
+from grasp_ros.sim.push_t.episodes import PushTEpisode, make_episode
+from grasp_ros.sim.push_t.policy import collect
+from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
 
 ORACLE = 'oracle'
 """In place of a model's folder: the simulator itself."""

@@ -13,7 +13,7 @@ from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
 from grasp_ros.benchmark.report_files import compact_json, where
 from grasp_ros.benchmark.tables import success_tables, time_table
 from grasp_ros.benchmark.variants import COMPARED
-from grasp_ros.sim.push_t import FRAME_SKIP
+from grasp_ros.sim.push_t.world import FRAME_SKIP
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.control.types import ActionKind, ActionSpace, Observation, to_numpy, to_tensor
-from grasp_ros.sim.push_t import (
+from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     ANGLE_TOLERANCE,
     CONTROL_PERIOD,

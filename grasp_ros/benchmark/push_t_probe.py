@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.push_t import SIZE, errors, succeeded
+from grasp_ros.sim.push_t.world import SIZE, errors, succeeded
 
 Array = NDArray[np.float64]
 

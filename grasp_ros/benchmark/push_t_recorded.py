@@ -10,7 +10,7 @@ import torch
 from grasp_ros.benchmark.push_t_cells import Subject, episode_of
 from grasp_ros.control.types import to_tensor
 from grasp_ros.models.protocol import rollout
-from grasp_ros.sim.push_t import succeeded
+from grasp_ros.sim.push_t.world import succeeded
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from grasp_ros.benchmark.comparison import LEVEL
-from grasp_ros.sim.push_t import FRAME_SKIP
+from grasp_ros.sim.push_t.world import FRAME_SKIP
 
 Row = Mapping[str, Any]
 

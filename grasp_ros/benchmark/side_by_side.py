@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, FinalJudge, Rules
 from grasp_ros.benchmark.trials import Driven, Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, one_step_distance, policy_for, preprocessor
@@ -25,8 +24,9 @@ from grasp_ros.control.types import ActionKind, Observation
 from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.sim.tasks import TaskEpisode
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
+from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, FinalJudge, Rules
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.judge import EpisodeJudge, EpisodeResult, Rules
 from grasp_ros.benchmark.passing_on import PassingOn
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import Command, Plan, PlanProblem
-from grasp_ros.sim.tasks import TaskEpisode
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
+from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
 
 SPREAD = 0.1
 RARE = 0.03

@@ -12,12 +12,12 @@ import torch
 
 from grasp_ros.benchmark.cells import GOAL_TOLERANCE, Cell, episode_of, policy
 from grasp_ros.benchmark.episodes import lock_step, run_episode
-from grasp_ros.benchmark.judge import Rules
 from grasp_ros.benchmark.memory import peak_mb, reset_peak
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planning.malloc_tuning import keep_freed_memory
 from grasp_ros.planning.registry import build
+from grasp_ros.sim.success import Rules
 
 MOST_SOLVING_S = 30.0
 

@@ -26,12 +26,12 @@ from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import TwistStamped
 from rclpy.signals import SignalHandlerOptions
 
-from grasp_ros.benchmark.judge import EpisodeJudge, Rules
 from grasp_ros.benchmark.soak import Conditions, Samples, save_plot, soak_report, summary
 from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.models.faster import write_faster
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import command_qos
+from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.tools.demo.client import DemoClient, DemoError
 from grasp_ros.tools.demo.processes import Child, ChildDiedError
 from grasp_ros.tools.demo.watch import Interrupted, Watch

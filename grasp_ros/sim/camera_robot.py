@@ -9,9 +9,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grasp_ros.sim.episodes import make_episode
 from grasp_ros.sim.robot import SimulatedRobot
-from grasp_ros.sim.two_rooms import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.rooms.episodes import make_episode
+from grasp_ros.sim.rooms.two_rooms import METRES_PER_PIXEL, TwoRooms
 
 
 @dataclass(frozen=True)
@@ -133,13 +133,13 @@ class TwoRoomRobot:
 
 def _push_t(settings: RobotSettings, seed: int, time_s: float) -> CameraRobot:
     # Only here: the other tasks do without pymunk.
-    from grasp_ros.sim.push_t_robot import PushTRobot
+    from grasp_ros.sim.push_t.robot import PushTRobot
 
     return PushTRobot(seed, time_s)
 
 
 def _point_maze(settings: RobotSettings, seed: int, time_s: float) -> CameraRobot:
-    from grasp_ros.sim.point_maze_robot import PointMazeRobot
+    from grasp_ros.sim.point_maze.robot import PointMazeRobot
 
     return PointMazeRobot(settings.command_timeout_s, seed, time_s)
 

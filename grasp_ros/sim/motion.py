@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grasp_ros.sim.episodes import Episode
-from grasp_ros.sim.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.episodes import Episode
+from grasp_ros.sim.rooms.two_rooms import TwoRooms
 
 
 class SimulatedRobot:

@@ -19,7 +19,7 @@ from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import Manifest, save_model
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect, collect_layouts
-from grasp_ros.sim.tasks import TASKS, Task
+from grasp_ros.sim.registry import TASKS, Task
 from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.distributed import (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from grasp_ros.control.synchronizer import Inputs
 from grasp_ros.sim.motion import MotionData
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld, paint_robots
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
 
 
 class MotionDataset:

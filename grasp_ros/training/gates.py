@@ -12,7 +12,7 @@ from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import rollout
-from grasp_ros.sim.episodes import path_lengths
+from grasp_ros.sim.rooms.episodes import path_lengths
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.latents import encode_all
 

@@ -14,7 +14,7 @@ from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.sim.motion import MotionData, correlated_velocities, sample_free
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld, paint_robots
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
 
 EXPLORING = 0.2
 """Fraction of the steps in which a robot moves at random."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.tasks import TASKS
+from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.dataset import Dataset, draw_windows
 from grasp_ros.training.distributed import share

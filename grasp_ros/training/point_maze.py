@@ -14,7 +14,7 @@ from tqdm import trange
 from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import ImagePipeline
-from grasp_ros.sim.point_maze import VELOCITY, PointMaze, collect_mass_motion
+from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, collect_mass_motion
 from grasp_ros.training.description import DatasetError, Description, RecordedAction
 from grasp_ros.training.recorded import RecordedWriter
 

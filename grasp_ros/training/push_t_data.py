@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline
-from grasp_ros.sim.push_t import CONTROL_PERIOD, FRAME_SKIP, MAX_DISPLACEMENT
-from grasp_ros.sim.push_t_camera import PICTURE_SIDE, render
-from grasp_ros.sim.push_t_policy import PushTMotion, record
-from grasp_ros.sim.push_t_symmetry import SYMMETRIES, transform_commands, transform_states
+from grasp_ros.sim.push_t.camera import PICTURE_SIDE, render
+from grasp_ros.sim.push_t.policy import PushTMotion, record
+from grasp_ros.sim.push_t.symmetry import SYMMETRIES, transform_commands, transform_states
+from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, MAX_DISPLACEMENT
 from grasp_ros.training.description import DatasetError, Description, RecordedAction
 from grasp_ros.training.recorded import RecordedWriter
 

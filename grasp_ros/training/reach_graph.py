@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect
-from grasp_ros.sim.walled_world import WalledWorld
+from grasp_ros.sim.rooms.world import WalledWorld
 from grasp_ros.training.data import MotionDataset
 from grasp_ros.training.latents import EpisodeLatents, encode_all
 

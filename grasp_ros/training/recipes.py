@@ -11,7 +11,7 @@ class TrainConfig:
     """Settings of a training run; the defaults reproduce the model of the default task.
 
     Attributes:
-        task: name in grasp_ros.sim.tasks.
+        task: name in grasp_ros.sim.registry.
         seed: of all randomness.
         layouts: worlds that data are collected in.
         episodes: of all worlds together.

@@ -21,8 +21,8 @@ import yaml
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
-from grasp_ros.benchmark.judge import Result
 from grasp_ros.control.types import State
+from grasp_ros.sim.success import Result
 from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
 from grasp_ros.tools.demo.processes import Child, ChildDiedError

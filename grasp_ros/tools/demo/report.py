@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from grasp_ros.benchmark.judge import Result, count_successes
+from grasp_ros.sim.success import Result, count_successes
 
 PACKAGES = {
     'torch': ('torch',),

@@ -10,8 +10,8 @@ import numpy as np
 from ament_index_python.packages import get_package_share_directory
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.judge import EpisodeJudge, Judge, Rules, episode_seeds
-from grasp_ros.sim.point_maze import budget_for
+from grasp_ros.sim.point_maze.world import budget_for
+from grasp_ros.sim.success import EpisodeJudge, Judge, Rules, episode_seeds
 from grasp_ros.tools.demo.client import Start, Tick
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ class PushTTask(DemoTask):
     def judge(self, start: Start, horizon: int) -> Judge:
         """By DINO-WM's criterion, within twice the time that the recorded motion took."""
         # Only here: the other task does without pymunk.
-        from grasp_ros.sim.push_t_judge import PushTJudge
+        from grasp_ros.sim.push_t.success import PushTJudge
 
         episode = start.episode
         return PushTJudge(
@@ -102,7 +102,7 @@ class PushTTask(DemoTask):
 
     def state(self, tick: Tick) -> NDArray[np.float64]:
         """Agent and block (5,) in px and rad."""
-        from grasp_ros.sim.push_t import METRES_PER_PIXEL
+        from grasp_ros.sim.push_t.world import METRES_PER_PIXEL
 
         agent, block = tick.poses['pose'], tick.poses['block']
         places = np.array([agent.x, agent.y, block.x, block.y]) / METRES_PER_PIXEL

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.push_t import WALL_HIGH, WALL_LOW
+from grasp_ros.sim.push_t.world import WALL_HIGH, WALL_LOW
 
 SYMMETRIES = 8
 CENTRE = (WALL_LOW + WALL_HIGH) / 2

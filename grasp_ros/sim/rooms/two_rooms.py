@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, ROBOT, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, ROBOT, WalledWorld
 
 __all__ = ['METRES_PER_PIXEL', 'ROBOT', 'TwoRooms', 'draw_two_rooms']
 

@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.sim.motion import sample_free
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
 SHORTEST_PATH_PX = 40.0
 LONGEST_PATH_PX = 80.0

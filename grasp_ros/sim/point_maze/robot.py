@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grasp_ros.sim.camera_robot import Pose
-from grasp_ros.sim.point_maze import VELOCITY, PointMaze, draw_episode
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL
+from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, draw_episode
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 
 class PointMazeRobot:

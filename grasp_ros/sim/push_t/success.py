@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grasp_ros.sim.push_t import errors, succeeded
+from grasp_ros.sim.push_t.world import errors, succeeded
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class PushTJudge:
         Args:
             seed: of the episode, for the result.
             moves_block: whether the block must move, for the result.
-            goal: true state (>= 5,) to come to, see `grasp_ros.sim.push_t`.
+            goal: true state (>= 5,) to come to, see `grasp_ros.sim.push_t.world`.
             budget: control periods within which the criterion must hold once.
         """
         self._seed, self._moves_block, self._budget = seed, moves_block, budget

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.push_t import AGENT_RADIUS, SIZE, WALL_HIGH, WALL_LOW, outline
+from grasp_ros.sim.push_t.world import AGENT_RADIUS, SIZE, WALL_HIGH, WALL_LOW, outline
 
 PICTURE_SIDE = 64
 OVERSAMPLING = 4
@@ -21,7 +21,7 @@ def render(states: NDArray[np.float64], side: int = PICTURE_SIDE) -> NDArray[np.
     """Pictures of the table, edges smoothed; no goal is drawn in.
 
     Args:
-        states: (..., >= 5), see `grasp_ros.sim.push_t`.
+        states: (..., >= 5), see `grasp_ros.sim.push_t.world`.
         side: of a picture, px.
 
     Returns:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.episodes import Episode, make_episode, path_lengths
-from grasp_ros.sim.maze import draw_maze
 from grasp_ros.sim.motion import sample_free
-from grasp_ros.sim.two_rooms import TwoRooms, draw_two_rooms
-from grasp_ros.sim.walled_world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.episodes import Episode, make_episode, path_lengths
+from grasp_ros.sim.rooms.maze import draw_maze
+from grasp_ros.sim.rooms.two_rooms import TwoRooms, draw_two_rooms
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
 BUDGET_PER_STEP = 1.5
 BUDGET_SPARE = 20

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from grasp_ros.sim.camera_robot import Pose
-from grasp_ros.sim.push_t import METRES_PER_PIXEL, TICK_S, PushTable
-from grasp_ros.sim.push_t_camera import render
-from grasp_ros.sim.push_t_episodes import make_episode
+from grasp_ros.sim.push_t.camera import render
+from grasp_ros.sim.push_t.episodes import make_episode
+from grasp_ros.sim.push_t.world import METRES_PER_PIXEL, TICK_S, PushTable
 
 
 class PushTRobot:

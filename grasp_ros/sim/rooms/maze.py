@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.walled_world import WalledWorld
+from grasp_ros.sim.rooms.world import WalledWorld
 
 SIDE = 3
 DOOR_SHIFT = 2.0

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.push_t import errors, succeeded
-from grasp_ros.sim.push_t_policy import record
+from grasp_ros.sim.push_t.policy import record
+from grasp_ros.sim.push_t.world import errors, succeeded
 
 AHEAD = 25
 """Control periods between start and goal, as in the usual protocol."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.sim.push_t import (
+from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     FRAME_SKIP,
     MAX_DISPLACEMENT,

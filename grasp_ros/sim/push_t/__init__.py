@@ -1,0 +1,1 @@
+"""Push-T: an agent pushes a block to a pose."""

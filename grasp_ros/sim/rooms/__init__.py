@@ -1,0 +1,1 @@
+"""Rooms with walls, seen from above: two rooms, and the maze."""
