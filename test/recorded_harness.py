@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from grasp_ros.training.description import Description
-from grasp_ros.training.recorded import RecordedDataset, RecordedWriter
+from grasp_ros.training.data.description import Description
+from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 
 STEP = 0.04
 

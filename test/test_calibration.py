@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
 from grasp_ros.models.compact.model import CompactConfig
-from grasp_ros.training import calibrate as command
-from grasp_ros.training.calibrate import main
-from grasp_ros.training.calibration import Standing, distance_curve, steady_starts
-from grasp_ros.training.latents import EpisodeLatents
-from grasp_ros.training.novelty import with_novelty
+from grasp_ros.training.evaluation import calibrate as command
+from grasp_ros.training.evaluation.calibrate import main
+from grasp_ros.training.evaluation.measure import Standing, distance_curve, steady_starts
+from grasp_ros.training.evaluation.novelty import with_novelty
+from grasp_ros.training.losses.latents import EpisodeLatents
 
 CURVE = DistanceCurve(
     steps=[0, 1, 2], median=[0.1, 1.0, 3.0], high=[0.3, 1.5, 4.0], noise=0.2, noise_ratio=0.1

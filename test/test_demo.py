@@ -22,7 +22,7 @@ from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.training.command import write
-from grasp_ros.training.gates import Gates
+from grasp_ros.training.evaluation.gates import Gates
 
 pytestmark = pytest.mark.ros
 
@@ -124,7 +124,7 @@ def start(tmp_path):
 def untrained_push_t(tmp_path_factory):
     """Return parameters for a model of Push-T that has learned nothing."""
     pytest.importorskip('pymunk')
-    from grasp_ros.training.push_t_data import describe
+    from grasp_ros.training.data.push_t_data import describe
 
     description = describe(64, {})
     action = description.action

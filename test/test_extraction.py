@@ -11,8 +11,8 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline, load_model
 from grasp_ros.training.command import main
-from grasp_ros.training.extraction.extract import Extraction, extract, find_bags
-from grasp_ros.training.recorded import RecordedDataset
+from grasp_ros.training.data.extract import Extraction, extract, find_bags
+from grasp_ros.training.data.recorded import RecordedDataset
 
 SIZE = 32
 GREY = dot(np.full((1, 2), 0.5), SIZE)[0]
@@ -229,7 +229,7 @@ def test_pictures_that_cannot_be_decoded_split_an_episode(tmp_path, capsys):
         tmp_path / 'bag', images, [(t, (i, 0)) for i, t in enumerate(times)], compressed=True
     )
     from grasp_ros.messages.images import ImageError
-    from grasp_ros.training.extraction import image_stream
+    from grasp_ros.training.data import image_stream
 
     original = image_stream.lazy_decoder
     with pytest.MonkeyPatch.context() as patch:
@@ -279,7 +279,7 @@ def test_time_that_jumps_back_is_refused(tmp_path):
     images = numbered([0, 0.1, 0.2, 0.3])
     commands = [(t / 10, (t, 0)) for t in range(4)]
     first = write_bag(tmp_path / 'bag', images, commands)
-    from grasp_ros.training.extraction import image_stream
+    from grasp_ros.training.data import image_stream
 
     with pytest.MonkeyPatch.context() as patch:
         stamps = iter([10**10, 10**10 + 10**8, 5, 10])

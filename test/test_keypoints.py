@@ -11,7 +11,7 @@ from grasp_ros.models.compact.keypoints import SPREAD, KeypointEncoder
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.command import write
-from grasp_ros.training.gates import Gates
+from grasp_ros.training.evaluation.gates import Gates
 
 SIZE, CELL = 32, 4
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grasp_ros.control.types import ActionKind
-from grasp_ros.training.extraction.pairing import PairingRule, pair
+from grasp_ros.training.data.pairing import PairingRule, pair
 
 START_NS = 1_700_000_000_000_000_000
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.training.latents import EpisodeLatents
-from grasp_ros.training.predictor import SPAN, LatentMotion, predictor_loss
+from grasp_ros.training.losses.latents import EpisodeLatents
+from grasp_ros.training.losses.predictor import SPAN, LatentMotion, predictor_loss
 
 STEP = 0.1
 

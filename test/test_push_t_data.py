@@ -8,8 +8,8 @@ pytest.importorskip('pymunk')
 from grasp_ros.messages.images import to_model_input
 from grasp_ros.sim.push_t.camera import render
 from grasp_ros.sim.push_t.world import advance, succeeded
-from grasp_ros.training.push_t_data import main
-from grasp_ros.training.recorded import RecordedDataset
+from grasp_ros.training.data.push_t_data import main
+from grasp_ros.training.data.recorded import RecordedDataset
 
 
 def test_commands_lead_from_each_frame_to_the_next(tmp_path):

@@ -6,8 +6,8 @@ import torch
 from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.training.latents import EpisodeLatents
-from grasp_ros.training.reach_graph import (
+from grasp_ros.training.losses.latents import EpisodeLatents
+from grasp_ros.training.losses.reach_graph import (
     STRIDE,
     ReachLabels,
     graph_reach_loss,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.training.description import DatasetError, Description
-from grasp_ros.training.recorded import RecordedDataset, RecordedWriter
+from grasp_ros.training.data.description import DatasetError, Description
+from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 
 ACTION = {'kind': 'velocity', 'names': ['x', 'y'], 'units': ['m/s', 'm/s']}
 

@@ -14,8 +14,8 @@ from grasp_ros.ros.qos import image_qos
 from grasp_ros.ros.ros_messages import stamp_ns
 from grasp_ros.sim.rooms.episodes import make_episode
 from grasp_ros.sim.rooms.two_rooms import TwoRooms
-from grasp_ros.training.extraction.extract import Extraction, extract
-from grasp_ros.training.recorded import RecordedDataset
+from grasp_ros.training.data.extract import Extraction, extract
+from grasp_ros.training.data.recorded import RecordedDataset
 
 pytestmark = pytest.mark.ros
 

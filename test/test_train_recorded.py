@@ -13,12 +13,12 @@ from torch import nn
 from grasp_ros.messages.images import read_picture
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.training.command import main
-from grasp_ros.training.dataset import draw_windows, frame_numbers
-from grasp_ros.training.evaluation import Evaluation, effective_rank, evaluate
-from grasp_ros.training.latents import EpisodeLatents, encode_all
+from grasp_ros.training.data.dataset import draw_windows, frame_numbers
+from grasp_ros.training.evaluation.evaluation import Evaluation, effective_rank, evaluate
 from grasp_ros.training.loop import EarlyStop, run_phase
+from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
+from grasp_ros.training.losses.world_model import target_steps
 from grasp_ros.training.tensorboard import tensorboard_log
-from grasp_ros.training.world_model import target_steps
 
 TINY = [
     '--iterations=4', '--reach-iterations=4', '--decoder-iterations=2', '--batch=4', '--span=8',

@@ -9,10 +9,10 @@ from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.training.command import main
-from grasp_ros.training.description import Description
-from grasp_ros.training.latents import EpisodeLatents, encode_all
-from grasp_ros.training.reach import reach_loss
-from grasp_ros.training.recorded import RecordedDataset, RecordedWriter
+from grasp_ros.training.data.description import Description
+from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
+from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
+from grasp_ros.training.losses.time_to_reach import reach_loss
 
 TINY = [
     '--iterations=4', '--reach-iterations=4', '--decoder-iterations=2', '--batch=4', '--span=8',

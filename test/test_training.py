@@ -13,8 +13,8 @@ from grasp_ros.sim import motion
 from grasp_ros.sim.rooms.two_rooms import TwoRooms
 from grasp_ros.training import command, phases
 from grasp_ros.training.command import main, train
-from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.gates import Gates, apply_probe, fit_probe, measure
+from grasp_ros.training.data.simulated import MotionDataset
+from grasp_ros.training.evaluation.gates import Gates, apply_probe, fit_probe, measure
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 

@@ -43,8 +43,8 @@ from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.tools.demo.report import machine, versions
 from grasp_ros.training.command import main as train
-from grasp_ros.training.gates import apply_probe, fit_probe
-from grasp_ros.training.point_maze import record
+from grasp_ros.training.data.point_maze_data import record
+from grasp_ros.training.evaluation.gates import apply_probe, fit_probe
 
 FIRST_SEED = 1000
 HORIZON, REPLAN_EVERY = 30, 2

@@ -20,22 +20,22 @@ from grasp_ros.models.checkpoint import Manifest, save_model
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.registry import TASKS, Task
-from grasp_ros.training.calibration import calibrate
-from grasp_ros.training.data import MotionDataset
+from grasp_ros.training.data.bag_arguments import add_arguments, extraction, given_options
+from grasp_ros.training.data.extract import extract, report
+from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.distributed import (
     number,
     processes,
     started_by_torchrun,
     wait_for_all,
 )
-from grasp_ros.training.extraction.arguments import add_arguments, extraction, given_options
-from grasp_ros.training.extraction.extract import extract, report
+from grasp_ros.training.evaluation.gates import Gates, measure
+from grasp_ros.training.evaluation.measure import calibrate
+from grasp_ros.training.evaluation.novelty import with_novelty
 from grasp_ros.training.from_recorded import train_from_recorded
-from grasp_ros.training.gates import Gates, measure
-from grasp_ros.training.latents import EpisodeLatents, encode_all
 from grasp_ros.training.loop import Log
-from grasp_ros.training.manifold import calibrate_manifold
-from grasp_ros.training.novelty import with_novelty
+from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
+from grasp_ros.training.losses.manifold import calibrate_manifold
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.phases import PRECISIONS, Trainer
 from grasp_ros.training.recipes import RECIPES, RECORDED, SIMULATED_ONLY, TrainConfig

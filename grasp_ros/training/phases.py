@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.registry import TASKS
-from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.dataset import Dataset, draw_windows
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.distributed import share
-from grasp_ros.training.latents import EpisodeLatents, encode_all
 from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase
-from grasp_ros.training.manifold import denoiser_loss
-from grasp_ros.training.predictor import LatentMotion, predictor_loss
-from grasp_ros.training.reach import reach_loss
-from grasp_ros.training.reach_graph import ReachLabels, graph_reach_loss, label, median_step
-from grasp_ros.training.recipes import TrainConfig
-from grasp_ros.training.world_model import (
+from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
+from grasp_ros.training.losses.manifold import denoiser_loss
+from grasp_ros.training.losses.predictor import LatentMotion, predictor_loss
+from grasp_ros.training.losses.reach_graph import ReachLabels, graph_reach_loss, label, median_step
+from grasp_ros.training.losses.time_to_reach import reach_loss
+from grasp_ros.training.losses.world_model import (
     WorldModelWeights,
     inverse_heads,
     reconstruction_error,
     world_model_loss,
 )
+from grasp_ros.training.recipes import TrainConfig
 
 LABEL_STREAM, HELD_OUT_STREAM = 13, 17
 """Tell the randomness of labelled worlds and of held-out windows from that of the motion."""

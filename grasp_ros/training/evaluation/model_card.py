@@ -15,9 +15,9 @@ from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import rollout, side_by_side
-from grasp_ros.training.dataset import Dataset, draw_windows
-from grasp_ros.training.evaluation import Evaluation
-from grasp_ros.training.latents import EpisodeLatents
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.evaluation.evaluation import Evaluation
+from grasp_ros.training.losses.latents import EpisodeLatents
 
 REPORT_NAME = 'report.md'
 RECONSTRUCTED, STRIPS, STRIP_FRAMES = 8, 3, 8

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
-from grasp_ros.training.latents import EpisodeLatents
-from grasp_ros.training.losses import reach_separation, reach_violation
+from grasp_ros.training.losses.latents import EpisodeLatents
+from grasp_ros.training.losses.regularisers import reach_separation, reach_violation
 
 LONGEST_SEPARATION = 30
 VIOLATION_TOLERANCE = 0.02**2

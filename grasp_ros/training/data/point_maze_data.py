@@ -1,4 +1,4 @@
-"""Record the point maze: python -m grasp_ros.training.point_maze --output out/point_maze/data."""
+"""Record the point maze: python -m grasp_ros.training.data.point_maze_data --output out/point_maze/data."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.checkpoint import ImagePipeline
 from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, collect_mass_motion
-from grasp_ros.training.description import DatasetError, Description, RecordedAction
-from grasp_ros.training.recorded import RecordedWriter
+from grasp_ros.training.data.description import DatasetError, Description, RecordedAction
+from grasp_ros.training.data.recorded import RecordedWriter
 
 EPISODES, LENGTH, SEED = 900, 50, 0
 STREAM = 20266

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
-from grasp_ros.training.latents import EpisodeLatents
+from grasp_ros.training.losses.latents import EpisodeLatents
 
 LEAST_NOISE, MOST_NOISE = 0.05, 1.0
 QUANTILE = 0.99

@@ -1,4 +1,4 @@
-"""Record scripted Push-T motion as a dataset: `python -m grasp_ros.training.push_t_data`."""
+"""Record scripted Push-T motion as a dataset: `python -m grasp_ros.training.data.push_t_data`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from grasp_ros.sim.push_t.camera import PICTURE_SIDE, render
 from grasp_ros.sim.push_t.policy import PushTMotion, record
 from grasp_ros.sim.push_t.symmetry import SYMMETRIES, transform_commands, transform_states
 from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, MAX_DISPLACEMENT
-from grasp_ros.training.description import DatasetError, Description, RecordedAction
-from grasp_ros.training.recorded import RecordedWriter
+from grasp_ros.training.data.description import DatasetError, Description, RecordedAction
+from grasp_ros.training.data.recorded import RecordedWriter
 
 MOTION_STREAM, SYMMETRY_STREAM = 20271, 20272
 """Tell this randomness from that of the episodes with the same seed."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
-from grasp_ros.training.dataset import Dataset, frame_numbers
+from grasp_ros.training.data.dataset import Dataset, frame_numbers
 
 CHUNK = 2048
 

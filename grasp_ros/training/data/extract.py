@@ -17,20 +17,17 @@ from grasp_ros.bags.reader import STORAGE_SUFFIXES, BagReader
 from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.commands import TWIST, TWIST_STAMPED
 from grasp_ros.models.checkpoint import ImagePipeline
-from grasp_ros.training.description import (
+from grasp_ros.training.data.command_stream import STAMPED, CommandStream, read_commands
+from grasp_ros.training.data.description import (
     DESCRIPTION_NAME,
     Description,
     RecordedAction,
     read_description,
 )
-from grasp_ros.training.extraction.command_stream import STAMPED, CommandStream, read_commands
-from grasp_ros.training.extraction.image_stream import ImageStream, read_images
-from grasp_ros.training.extraction.pairing import PairedEpisode, PairingRule, pair
-from grasp_ros.training.extraction.proprioception_stream import (
-    ProprioceptionStream,
-    read_proprioception,
-)
-from grasp_ros.training.recorded import RecordedWriter
+from grasp_ros.training.data.image_stream import ImageStream, read_images
+from grasp_ros.training.data.pairing import PairedEpisode, PairingRule, pair
+from grasp_ros.training.data.proprioception_stream import ProprioceptionStream, read_proprioception
+from grasp_ros.training.data.recorded import RecordedWriter
 
 NANOSECONDS = 10**9
 SMALL = ImagePipeline(height=64, width=64)

@@ -27,14 +27,14 @@ from torch import Tensor
 
 from grasp_ros.control.synchronizer import Inputs
 from grasp_ros.control.types import ActionKind, ActionSpace, ProprioceptionSpace
-from grasp_ros.training.dataset import frame_numbers
-from grasp_ros.training.description import (
+from grasp_ros.training.data.dataset import frame_numbers
+from grasp_ros.training.data.description import (
     DESCRIPTION_NAME,
     DatasetError,
     Description,
     read_description,
 )
-from grasp_ros.training.growing_array import GrowingArray
+from grasp_ros.training.data.growing_array import GrowingArray
 
 FAST_QUANTILE = 0.95
 

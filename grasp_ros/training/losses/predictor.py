@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
-from grasp_ros.training.dataset import Dataset, draw_windows
-from grasp_ros.training.latents import EpisodeLatents
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.losses.latents import EpisodeLatents
 
 SPAN = 16
 """Model steps of a rollout, unless another number is asked for."""

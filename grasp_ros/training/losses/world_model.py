@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import rollout, side_by_side
-from grasp_ros.training.dataset import Dataset, draw_windows
-from grasp_ros.training.latents import embed
-from grasp_ros.training.losses import covariance, variance_hinge
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.losses.latents import embed
+from grasp_ros.training.losses.regularisers import covariance, variance_hinge
 
 DISPLACEMENT_TARGETS = (2, 4)
 """Which of these frames are compared with the first one in inverse dynamics of several steps."""

@@ -16,10 +16,10 @@ from grasp_ros.models.checkpoint import (
     load_compact,
     write_manifest,
 )
-from grasp_ros.training.calibration import calibrate
 from grasp_ros.training.command import record
-from grasp_ros.training.latents import encode_all
-from grasp_ros.training.novelty import with_novelty
+from grasp_ros.training.evaluation.measure import calibrate
+from grasp_ros.training.evaluation.novelty import with_novelty
+from grasp_ros.training.losses.latents import encode_all
 from grasp_ros.training.recipes import RECIPES
 
 EPISODES, LAYOUTS, LENGTH = 600, 60, 60

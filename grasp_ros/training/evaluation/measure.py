@@ -13,8 +13,8 @@ from torch import Tensor
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.objective import goal_distance
-from grasp_ros.training.dataset import Dataset, draw_windows, frame_numbers
-from grasp_ros.training.latents import EpisodeLatents, embed
+from grasp_ros.training.data.dataset import Dataset, draw_windows, frame_numbers
+from grasp_ros.training.losses.latents import EpisodeLatents, embed
 
 FARTHEST = 10
 MOST_PAIRS = 20000

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import rollout
-from grasp_ros.training.dataset import Dataset, draw_windows
-from grasp_ros.training.latents import EpisodeLatents
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.losses.latents import EpisodeLatents
 
 FARTHEST = 50
 WINDOWS = 500

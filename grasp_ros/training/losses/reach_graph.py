@@ -21,8 +21,8 @@ from tqdm import tqdm
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.sim.motion import collect
 from grasp_ros.sim.rooms.world import WalledWorld
-from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.latents import EpisodeLatents, encode_all
+from grasp_ros.training.data.simulated import MotionDataset
+from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 
 EPISODES, LENGTH, STRIDE = 60, 20, 2
 LANDMARKS = 48

@@ -8,9 +8,9 @@ import torch
 from grasp_ros.control.novelty import reconstruction_error
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.compact.model import CompactModel
-from grasp_ros.training.calibration import SENSOR_NOISE
-from grasp_ros.training.dataset import Dataset, draw_windows
-from grasp_ros.training.latents import embed
+from grasp_ros.training.data.dataset import Dataset, draw_windows
+from grasp_ros.training.evaluation.measure import SENSOR_NOISE
+from grasp_ros.training.losses.latents import embed
 
 QUANTILE = 0.999
 PICTURES = 10000

@@ -13,8 +13,8 @@ from torch import Tensor
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import rollout
 from grasp_ros.sim.rooms.episodes import path_lengths
-from grasp_ros.training.data import MotionDataset
-from grasp_ros.training.latents import encode_all
+from grasp_ros.training.data.simulated import MotionDataset
+from grasp_ros.training.losses.latents import encode_all
 
 JUDGED_PAIRS = 2000
 

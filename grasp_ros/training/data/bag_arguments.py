@@ -8,7 +8,7 @@ from typing import Any
 
 from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import ImagePipeline
-from grasp_ros.training.extraction.extract import Extraction
+from grasp_ros.training.data.extract import Extraction
 
 OPTIONS = (
     'image_topic', 'action_topic', 'action_names', 'action_kind', 'action_units', 'action_low',
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options; those that are not given are missing from what is parsed."""
     group = parser.add_argument_group(
         'bags', 'what to take from bags; how images and commands are paired is described in '
-        'grasp_ros.training.extraction.pairing',
+        'grasp_ros.training.data.pairing',
         argument_default=argparse.SUPPRESS,
     )  # fmt: skip
     add = group.add_argument

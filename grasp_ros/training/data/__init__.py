@@ -1,0 +1,1 @@
+"""From bags and simulators to datasets."""
