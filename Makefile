@@ -103,7 +103,7 @@ bench: setup
 	@$(VENV_PYTHON) -m grasp_ros.benchmark.command $(ARGS)
 
 bench-push-t: setup
-	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t $(ARGS)
+	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t.command $(ARGS)
 
 faults: setup
 	@$(VENV_PYTHON) -m grasp_ros.nodes.faults.command --output out/faults $(ARGS)

@@ -5,17 +5,17 @@ import json
 import pytest
 import torch
 
-from grasp_ros.benchmark.cells import Cell, CellResult, EpisodeRow
 from grasp_ros.benchmark.command import main
-from grasp_ros.benchmark.comparison import censored_curves, paired_tests, time_comparison
-from grasp_ros.benchmark.per_step_loop import loop_loss
-from grasp_ros.benchmark.results import RowData, key_of
-from grasp_ros.benchmark.seeds import evaluation_seeds
-from grasp_ros.benchmark.speed import measure_iteration, random_problem
-from grasp_ros.benchmark.statistics import mcnemar, success_interval
-from grasp_ros.benchmark.timing import Timing
-from grasp_ros.benchmark.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
-from grasp_ros.benchmark.variants import VARIANTS
+from grasp_ros.benchmark.episodes.timing import Timing
+from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
+from grasp_ros.benchmark.run.guesses import evaluation_seeds
+from grasp_ros.benchmark.run.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
+from grasp_ros.benchmark.run.variants import VARIANTS
+from grasp_ros.benchmark.speed.iteration import measure_iteration, random_problem
+from grasp_ros.benchmark.speed.per_step_loop import loop_loss
+from grasp_ros.benchmark.tables.comparison import censored_curves, paired_tests, time_comparison
+from grasp_ros.benchmark.tables.results import RowData, key_of
+from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.objective import goal_distance, lifted_gradients
 from grasp_ros.planning.registry import PLANNERS

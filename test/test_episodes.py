@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_ros.benchmark.episodes import run_episode
+from grasp_ros.benchmark.episodes.episode import run_episode
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits

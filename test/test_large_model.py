@@ -5,8 +5,8 @@ import json
 import torch
 from test_foreign_models import MODELS, build
 
-from grasp_ros.benchmark import large_model
-from grasp_ros.benchmark.large_model import solve_once
+from grasp_ros.benchmark.speed import large_model
+from grasp_ros.benchmark.speed.large_model import solve_once
 
 
 def test_every_family_is_solved_in_chunks_as_at_once():

@@ -7,11 +7,11 @@ import pytest
 from controller_rig import CONFIG, PERIOD, Rig
 from toy_models import picture
 
-from grasp_ros.benchmark.latency import Trial as LatencyTrial
-from grasp_ros.benchmark.latency import run_trial
-from grasp_ros.benchmark.latency_report import markdown, paired, paired_markdown, summarise
-from grasp_ros.benchmark.on_arrival import OnArrival
-from grasp_ros.benchmark.slow_planning import overshoot
+from grasp_ros.benchmark.latency.latency import Trial as LatencyTrial
+from grasp_ros.benchmark.latency.latency import run_trial
+from grasp_ros.benchmark.latency.latency_report import markdown, paired, paired_markdown, summarise
+from grasp_ros.benchmark.latency.on_arrival import OnArrival
+from grasp_ros.benchmark.latency.slow_planning import overshoot
 
 GOAL = np.array([1.0, 1.0])
 

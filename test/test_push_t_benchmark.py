@@ -9,11 +9,9 @@ import pytest
 import torch
 import yaml
 
-from grasp_ros.benchmark import push_t_probe
-from grasp_ros.benchmark.cells import Cell
-from grasp_ros.benchmark.push_t import main, parse, planners_at
-from grasp_ros.benchmark.push_t_cells import ORACLE, PushTrial, episode_of, run_subject, subject_of
-from grasp_ros.benchmark.push_t_oracle import (
+from grasp_ros.benchmark.push_t import probe as push_t_probe
+from grasp_ros.benchmark.push_t.command import main, parse, planners_at
+from grasp_ros.benchmark.push_t.oracle import (
     ACTION_SPACE,
     OracleModel,
     action_of,
@@ -21,12 +19,20 @@ from grasp_ros.benchmark.push_t_oracle import (
     latents_of,
     states_of,
 )
-from grasp_ros.benchmark.push_t_probe import fit_probe
-from grasp_ros.benchmark.push_t_recorded import imagined_share
-from grasp_ros.benchmark.push_t_tables import failure_table, paper_tables
-from grasp_ros.benchmark.push_t_variants import PICKS, PUSH_T_VARIANTS
-from grasp_ros.benchmark.tuning import PUSH_T_GRIDS
-from grasp_ros.benchmark.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
+from grasp_ros.benchmark.push_t.probe import fit_probe
+from grasp_ros.benchmark.push_t.push_t_cells import (
+    ORACLE,
+    PushTrial,
+    episode_of,
+    run_subject,
+    subject_of,
+)
+from grasp_ros.benchmark.push_t.push_t_tables import failure_table, paper_tables
+from grasp_ros.benchmark.push_t.push_t_variants import PICKS, PUSH_T_VARIANTS
+from grasp_ros.benchmark.push_t.recorded_commands import imagined_share
+from grasp_ros.benchmark.run.cells import Cell
+from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS
+from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
 from grasp_ros.control.types import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel

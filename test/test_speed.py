@@ -7,12 +7,12 @@ import pytest
 import torch
 from toy_models import LinearModel
 
-from grasp_ros.benchmark import speed_suite
-from grasp_ros.benchmark.plots import plot_speed
-from grasp_ros.benchmark.speed import Contest, measure_iteration
-from grasp_ros.benchmark.speed_floor import Peak, counted_bytes, counted_flops, floor_ms
-from grasp_ros.benchmark.speed_models import MlpPredictor, PatchPredictor
-from grasp_ros.benchmark.tables import speed_table
+from grasp_ros.benchmark.speed import suite as speed_suite
+from grasp_ros.benchmark.speed.iteration import Contest, measure_iteration
+from grasp_ros.benchmark.speed.speed_floor import Peak, counted_bytes, counted_flops, floor_ms
+from grasp_ros.benchmark.speed.speed_models import MlpPredictor, PatchPredictor
+from grasp_ros.benchmark.tables.plots import plot_speed
+from grasp_ros.benchmark.tables.tables import speed_table
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.grasp import GraspPlanner
 from grasp_ros.planning.objective import goal_distance

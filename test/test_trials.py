@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_models import ClockworkModel, LinearModel
 
-from grasp_ros.benchmark.trials import Setup, TrialRunner
+from grasp_ros.benchmark.episodes.trials import Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.limits import Limits
 from grasp_ros.control.types import ActionKind, ActionSpace, Plan

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from grasp_ros.benchmark.workers import map_cells
+from grasp_ros.benchmark.run.workers import map_cells
 
 
 def ray():

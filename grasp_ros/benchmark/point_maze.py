@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.benchmark.episodes import lock_step
-from grasp_ros.benchmark.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.episodes.episode import lock_step
+from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits

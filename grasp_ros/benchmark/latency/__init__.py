@@ -1,0 +1,1 @@
+"""Closed loop while planning is slow."""

@@ -1,0 +1,1 @@
+"""Cells of a benchmark: what is run, where, and with which settings."""

@@ -1,0 +1,193 @@
+"""Settings of every planner, tried with equal effort on the tuning seeds.
+
+Each planner gets eight settings. Picked is the quickest one whose successes are at most two fewer
+than its best one's; the picks are entered in `variants` by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from grasp_ros.benchmark.episodes.timing import Timing
+from grasp_ros.benchmark.run.cells import Cell, CellResult
+from grasp_ros.benchmark.run.variants import SEEDED, SEEDS, SYNC, VARIANTS
+
+MARGIN = 2
+RULE = (
+    f'the setting with the shortest median replan of those whose successes are at most {MARGIN} '
+    'fewer than the best one of the same planner'
+)
+Options = Mapping[str, Any]
+
+
+def _crossed(first: Sequence[Options], second: Sequence[Options]) -> tuple[Options, ...]:
+    return tuple({**a, **b} for a in first for b in second)
+
+
+def _rounds(*pairs: tuple[int, int]) -> list[Options]:
+    """Settings of samples and rounds; one in eight of CEM's samples is an elite."""
+    return [{'samples': samples, 'rounds': rounds} for samples, rounds in pairs]
+
+
+def _with_elites(settings: Sequence[Options]) -> tuple[Options, ...]:
+    return tuple({**setting, 'elites': setting['samples'] // 8} for setting in settings)
+
+
+LEAN = ((64, 3), (64, 6), (128, 3), (128, 6))
+
+GRIDS: Mapping[str, tuple[Options, ...]] = {
+    'grasp': _crossed(
+        [{'iterations': 3}, {'iterations': 6}, {'iterations': 12}, {'iterations': 24}],
+        [{'candidates': 1}, {'candidates': 3}],
+    ),
+    'greedy': tuple({'choices': 2**power} for power in range(3, 11)),
+    'cem': _with_elites(_rounds(*LEAN, (64, 10), (128, 10), (300, 5), (300, 10))),
+    'cem, coloured noise': _crossed(
+        _with_elites(_rounds(*LEAN)), [{'noise_beta': 1.0}, {'noise_beta': 2.0}]
+    ),
+    'icem': _crossed(_rounds(*LEAN), [{'noise_beta': 1.0}, {'noise_beta': 2.5}]),
+    'mppi': _crossed(_rounds(*LEAN), [{'temperature': 0.03}, {'temperature': 0.1}]),
+    'gradient': _crossed(
+        [{'iterations': 10}, {'iterations': 25}, {'iterations': 50}, {'iterations': 100}],
+        [{'starts': 4}, {'starts': 8}],
+    ),
+    'latco': _crossed(
+        [{'iterations': 10}, {'iterations': 25}, {'iterations': 50}, {'iterations': 100}],
+        [{'growth': 0.1}, {'growth': 0.3}],
+    ),
+    'random_shooting': tuple({'proposals': 2**power} for power in range(4, 12)),
+}
+"""Tried on tasks whose model has a learned time to reach that is good; they minimise it."""
+
+DISTANCES: tuple[Options, ...] = ({'goal_distance': 'latent'}, {'goal_distance': 'auto'})
+PUSH_T_GRIDS: Mapping[str, tuple[Options, ...]] = {
+    'grasp': _crossed(
+        [
+            {'iterations': 6},
+            {'iterations': 24},
+            {'iterations': 60, 'patience': 1, **SYNC},
+            {'iterations': 6, 'action_step': 'gauss_newton'},
+        ],
+        DISTANCES,
+    ),
+    'greedy': _crossed([{'choices': 2**power} for power in (4, 6, 8, 10)], DISTANCES),
+    'cem': _crossed(_with_elites(_rounds((64, 3), (64, 10), (128, 6), (300, 10))), DISTANCES),
+    'icem': _crossed(_rounds((64, 3), (64, 10), (128, 6), (300, 10)), DISTANCES),
+    'mppi': _crossed(_rounds((64, 3), (64, 10), (128, 6), (300, 10)), DISTANCES),
+    'gradient': _crossed(
+        [{'iterations': 10}, {'iterations': 25}, {'iterations': 50}, {'iterations': 100}],
+        DISTANCES,
+    ),
+    'latco': _crossed(
+        [{'iterations': 5}, {'iterations': 10}, {'iterations': 20}, {'iterations': 40}],
+        DISTANCES,
+    ),
+    'random_shooting': _crossed(
+        [{'proposals': 2**power} for power in (5, 7, 9, 11)], DISTANCES
+    ),
+}
+"""Tried on Push-T, where which goal distance serves better is open."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that was tried.
+
+    Attributes:
+        planner: its name in GRIDS.
+        options: that the grid asks for.
+        reached: episodes.
+        episodes: all of them.
+        replan_ms: median, or None where it was not measured.
+        wall_s: of the success measurement.
+    """
+
+    planner: str
+    options: Options
+    reached: int
+    episodes: int
+    replan_ms: float | None
+    wall_s: float
+
+
+def tuning_cells(
+    task: str,
+    model: str,
+    names: Sequence[str],
+    horizon: int,
+    seeds: tuple[int, ...],
+    every: int,
+    grids: Mapping[str, tuple[Options, ...]] = GRIDS,
+) -> list[Cell]:
+    """A cell for each setting of the planners `names` that have a grid; a seeded one has its own.
+
+    Args:
+        task: its name.
+        model: folder.
+        names: of planners; those without a grid are left out.
+        horizon: T.
+        seeds: of the episodes.
+        every: control periods between replans.
+        grids: settings of each planner.
+    """
+    return [
+        Cell(
+            task=task,
+            name=name,
+            planner=VARIANTS[name].planner,
+            horizon=horizon,
+            model=model,
+            seeds=seeds,
+            options=options,
+            replan_every=every,
+        )
+        for name in names
+        for options in grid(name, grids)
+    ]
+
+
+def grid(
+    name: str, grids: Mapping[str, tuple[Options, ...]] = GRIDS
+) -> tuple[Options, ...]:
+    """The settings of a planner that are tried, none where it has no grid.
+
+    Those of a seeded rival are the rival's, with GRASP's seeds added.
+    """
+    settings = grids.get(name.removesuffix(SEEDED), ())
+    return tuple({**SEEDS, **setting} for setting in settings) if SEEDED in name else settings
+
+
+def setting_of(cell: Cell, result: CellResult, timing: Timing | None) -> Setting:
+    """What came of a setting."""
+    replans = sorted(timing.replans_s or timing.first_s) if timing is not None else []
+    return Setting(
+        planner=cell.name,
+        options=cell.options,
+        reached=sum(episode.reached for episode in result.episodes),
+        episodes=len(result.episodes),
+        replan_ms=round(1e3 * replans[len(replans) // 2], 3) if replans else None,
+        wall_s=result.wall_s,
+    )
+
+
+def picks(settings: Sequence[Setting]) -> dict[str, Options]:
+    """The picked options of each planner, by RULE; settings without times are not picked."""
+
+    def planner(setting: Setting) -> str:
+        return setting.planner
+
+    picked = {}
+    for name, group in groupby(sorted(settings, key=planner), key=planner):
+        tried = list(group)
+        enough = max(setting.reached for setting in tried) - MARGIN
+        timed = [
+            (setting.replan_ms, position)
+            for position, setting in enumerate(tried)
+            if setting.replan_ms is not None and setting.reached >= enough
+        ]
+        if timed:
+            picked[name] = tried[min(timed)[1]].options
+    return picked

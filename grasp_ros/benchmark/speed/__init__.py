@@ -1,0 +1,1 @@
+"""The speed of one iteration, of a solve, and of large models."""
