@@ -91,7 +91,7 @@ demo: setup
 	  --episodes $(EPISODES) $(if $(SEED),--seed $(SEED)) $(if $(PARAMS),--params $(PARAMS))
 
 soak: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.soak --duration $(DURATION) --output out/soak $(ARGS)
+	@PYTHONPATH=test $(VENV_PYTHON) -m system.soak.command --duration $(DURATION) --output out/soak $(ARGS)
 
 train-from-bags-demo: setup
 	@$(VENV_PYTHON) -m grasp_ros.tools.demo.train_from_bags $(ARGS)
@@ -106,10 +106,10 @@ bench-push-t: setup
 	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t.command $(ARGS)
 
 faults: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.faults.command --output out/faults $(ARGS)
+	@PYTHONPATH=test $(VENV_PYTHON) -m system.faults.command --output out/faults $(ARGS)
 
 fuzz: setup
-	@$(VENV_PYTHON) -m grasp_ros.nodes.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
+	@PYTHONPATH=test $(VENV_PYTHON) -m system.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
 
 # Exit status 5 of pytest: nothing was selected, which is not a failure.
 pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(2) $(ARGS) || [ $$? -eq 5 ]

@@ -21,6 +21,7 @@ from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo import command as demo
+from grasp_ros.tools.demo.processes import NODE_MODULES
 from grasp_ros.training.command import write
 from grasp_ros.training.evaluation.gates import Gates
 
@@ -100,8 +101,8 @@ class Demo:
         return {
             name: pid
             for pid, line in lines.items()
-            for name in ('planner', 'sim_robot')
-            if f'grasp_ros.nodes.{name}' in line
+            for name, module in NODE_MODULES.items()
+            if module in line
         }
 
 

@@ -18,11 +18,11 @@ pytest.importorskip('rclpy')
 
 import ros_harness  # noqa: F401 - a domain of the test's own
 
-from grasp_ros.nodes.faults.command import judge, main
-from grasp_ros.nodes.faults.report import Verdict, write_report
-from grasp_ros.nodes.faults.scenarios import SCENARIOS
-from grasp_ros.nodes.faults.stage import Stage
-from grasp_ros.nodes.faults.table import FAULTS
+from system.faults.command import judge, main
+from system.faults.report import Verdict, write_report
+from system.faults.scenarios import SCENARIOS
+from system.faults.stage import Stage
+from system.faults.table import FAULTS
 
 # Solves that are quick on a busy machine, too.
 LIGHT = {
@@ -31,7 +31,7 @@ LIGHT = {
     'grasp.candidates': 2,
     'grasp.proposals': 2,
 }
-COMMAND = [sys.executable, '-m', 'grasp_ros.nodes.faults.command']
+COMMAND = [sys.executable, '-m', 'system.faults.command']
 
 
 @pytest.fixture(scope='module')

@@ -15,10 +15,10 @@ from std_msgs.msg import Header
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.messages.images import CHANNELS, ImageError, check_compressed
-from grasp_ros.nodes.fuzz import bombs, command
-from grasp_ros.nodes.fuzz.mutations import COMPRESSED, GOAL, IMAGE, Mutant
-from grasp_ros.nodes.fuzz.subject import RATE, START_NS, Subject, small_controller
 from grasp_ros.ros.ros_messages import compressed_message, time_message
+from system.fuzz import bombs, command
+from system.fuzz.mutations import COMPRESSED, GOAL, IMAGE, Mutant
+from system.fuzz.subject import RATE, START_NS, Subject, small_controller
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 PICTURES = tuple(

@@ -31,7 +31,7 @@ FAILING = "raise SystemExit('out of order')"
 PARENT = """
 import sys, time
 from pathlib import Path
-from grasp_ros.nodes.processes import Child
+from grasp_ros.tools.demo.processes import Child
 print(Child('child', 'child_module', [], Path(sys.argv[1])).pid, flush=True)
 time.sleep(60)
 """
@@ -91,7 +91,7 @@ def test_stopping_asks_first(start, tmp_path):
 
 
 def test_who_does_not_listen_is_killed(start, tmp_path, monkeypatch):
-    monkeypatch.setattr('grasp_ros.nodes.processes.TERM_PATIENCE_S', 0.1)
+    monkeypatch.setattr('grasp_ros.tools.demo.processes.TERM_PATIENCE_S', 0.1)
     child = start(STUBBORN)
     wait_for(lambda: (tmp_path / 'child.log').read_text())
     child.stop(timeout_s=0.1)

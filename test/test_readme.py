@@ -19,9 +19,9 @@ def test_parameter_table_is_the_nodes():
 
 
 def test_fault_table_is_that_of_the_harness():
-    faults = pytest.importorskip('grasp_ros.nodes.faults.table')
+    faults = pytest.importorskip('system.faults.table')
     assert faults.markdown_table() in README, (
-        'paste what `python -m grasp_ros.nodes.faults.table` prints between the markers'
+        'paste what `python -m system.faults.table` prints between the markers'
     )
 
 

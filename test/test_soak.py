@@ -10,7 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grasp_ros.benchmark.soak import (
+from grasp_ros.models.checkpoint import find_model, load_model
+from system.soak.faster import write_faster
+from system.soak.report import (
     Conditions,
     Samples,
     checks,
@@ -19,8 +21,6 @@ from grasp_ros.benchmark.soak import (
     soak_report,
     summary,
 )
-from grasp_ros.models.checkpoint import find_model, load_model
-from grasp_ros.models.faster import write_faster
 
 MIB = 2**20
 FULL = Conditions(duration_s=100.0, warm_up_s=20.0, control_rate=20.0, short=False, cores=2)
@@ -103,7 +103,7 @@ def test_a_run_that_saw_nothing_does_not_hold_and_can_be_written(tmp_path):
 
 
 def test_a_flooded_run_says_how_many_pictures_were_decoded(tmp_path):
-    soak = pytest.importorskip('grasp_ros.nodes.soak')
+    soak = pytest.importorskip('system.soak.command')
     events = [{'ph': 'M', 'name': 'process_name'}]
     for name, count, dur in (('receive', 90, 50), ('decode', 20, 900), ('plan', 20, 30_000)):
         events += [{'ph': 'X', 'name': name, 'dur': dur}] * count
@@ -138,7 +138,7 @@ def test_a_faster_copy_moves_as_far_in_a_step(tmp_path):
 def test_a_short_soak_crashes_nothing(tmp_path):
     ros_harness = pytest.importorskip('ros_harness')
     done = subprocess.run(
-        [sys.executable, '-m', 'grasp_ros.nodes.soak', '--duration', '25', '--short',
+        [sys.executable, '-m', 'system.soak.command', '--duration', '25', '--short',
          '--output', str(tmp_path)],
         env={**os.environ, 'ROS_DOMAIN_ID': str(ros_harness.DOMAIN)},
         capture_output=True, text=True, timeout=240,

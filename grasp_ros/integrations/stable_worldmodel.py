@@ -47,7 +47,7 @@ class PlannerSolver:
 
         Args:
             model: LeWM, PLDM, PreJEPA or the like, in evaluation mode.
-            planner: name in grasp_ros.planners.registry.PLANNERS.
+            planner: name in grasp_ros.planning.registry.PLANNERS.
             options: values of its configuration that are not the defaults.
             action_scaler: the policy's `process['action']`, which turns what is planned into
                 commands; None where the policy has none.

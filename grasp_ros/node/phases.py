@@ -41,7 +41,7 @@ class Latency:
 
 
 class PhaseRecorder:
-    """A `grasp_ros.core.timing.Timer` that keeps the newest durations of each phase."""
+    """A `grasp_ros.control.timing.Timer` that keeps the newest durations of each phase."""
 
     def __init__(
         self, clock: Callable[[], int] = time.monotonic_ns, window: int = WINDOW
@@ -61,7 +61,7 @@ class PhaseRecorder:
 
     @contextmanager
     def __call__(self, phase: str, image_ns: int = 0) -> Iterator[None]:
-        """See `grasp_ros.core.timing.Timer`; any name makes a phase."""
+        """See `grasp_ros.control.timing.Timer`; any name makes a phase."""
         start_ns = self._clock()
         try:
             yield

@@ -27,7 +27,7 @@ Event = dict[str, Any]
 class LatencyTrace:
     """Writes spans to a file, on a thread of its own; the file is complete JSON after each write.
 
-    A `grasp_ros.nodes.phases.Sink`. Memory is bounded: spans that the disk does not take in time
+    A `grasp_ros.node.phases.Sink`. Memory is bounded: spans that the disk does not take in time
     are dropped, and nothing is written beyond `MOST_BYTES`.
     """
 

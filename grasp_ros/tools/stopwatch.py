@@ -17,7 +17,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, phase: str, image_ns: int = 0) -> Iterator[None]:
-        """See `grasp_ros.core.timing.Timer`."""
+        """See `grasp_ros.control.timing.Timer`."""
         began = self._now()
         try:
             yield

@@ -25,7 +25,7 @@ from grasp_ros.control.types import State
 from grasp_ros.sim.success import Result
 from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
-from grasp_ros.tools.demo.processes import Child, ChildDiedError
+from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError
 from grasp_ros.tools.demo.report import WORDINGS, Setup, Timing, demo_report, summary_table
 from grasp_ros.tools.demo.tasks import DEMO_TASKS, DemoTask, parameter_files
 from grasp_ros.tools.demo.watch import Interrupted, Watch
@@ -99,7 +99,7 @@ def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
     with ExitStack() as stack:
         for name, ros_arguments in (('sim_robot', unjudged), ('planner', params)):
             log = options.output / f'{name}.log'
-            child = Child(name, f'grasp_ros.nodes.{name}', ros_arguments, log)
+            child = Child(name, NODE_MODULES[name], ros_arguments, log)
             stack.callback(child.stop)
             watch.children.append(child)
         # After the children: a process with the threads of ROS should not fork any more.

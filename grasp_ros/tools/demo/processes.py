@@ -14,6 +14,9 @@ from pathlib import Path
 PR_SET_PDEATHSIG = 1
 TERM_PATIENCE_S = 2.0
 
+NODE_MODULES = {'planner': 'grasp_ros.node.planner', 'sim_robot': 'grasp_ros.tools.sim_robot'}
+"""What is started for a node of that name."""
+
 
 class ChildDiedError(RuntimeError):
     """A child ended by itself; the message carries its last log lines."""

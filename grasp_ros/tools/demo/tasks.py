@@ -14,7 +14,7 @@ from grasp_ros.sim.point_maze.world import budget_for
 from grasp_ros.sim.success import EpisodeJudge, Judge, Rules, episode_seeds
 from grasp_ros.tools.demo.client import Start, Tick
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 class DemoTask(ABC):

@@ -19,12 +19,12 @@ from types import FrameType
 
 from tqdm import tqdm
 
-from grasp_ros.nodes.faults.report import HEADING, Verdict, write_report
-from grasp_ros.nodes.faults.scenario import Outcome
-from grasp_ros.nodes.faults.scenarios import SCENARIOS
-from grasp_ros.nodes.faults.stage import Stage, StageError
-from grasp_ros.nodes.faults.table import FAULTS, Fault
 from grasp_ros.tools.demo.processes import ChildDiedError
+from system.faults.report import HEADING, Verdict, write_report
+from system.faults.scenario import Outcome
+from system.faults.scenarios import SCENARIOS
+from system.faults.stage import Stage, StageError
+from system.faults.table import FAULTS, Fault
 
 EPILOG = """\
 exit status: 0 every fault was met as the table says, 1 one was not, 2 wrong arguments, 130 Ctrl-C

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults import faulty_planner
-from grasp_ros.nodes.faults.scenario import (
+from system.faults import faulty_planner
+from system.faults.scenario import (
     BRIEFLY_S,
     HOLD_S,
     WATCHED_S,
@@ -15,7 +15,7 @@ from grasp_ros.nodes.faults.scenario import (
     drives_again,
     stopped,
 )
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.stage import PATIENCE_S, Stage, StageError
 
 
 def ordered(stage: Stage, order: str) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.camera import FRAME, Picture, ScriptedCamera
-from grasp_ros.nodes.faults.scenario import (
+from grasp_ros.ros.ros_messages import image_message, time_message
+from system.faults.camera import FRAME, Picture, ScriptedCamera
+from system.faults.scenario import (
     Outcome,
     Scenario,
     commission,
@@ -19,8 +20,7 @@ from grasp_ros.nodes.faults.scenario import (
     spoiled,
     tolerated,
 )
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
-from grasp_ros.ros.ros_messages import image_message, time_message
+from system.faults.stage import PATIENCE_S, Stage
 
 SECOND = 10**9
 LITTLE = SECOND // 5

@@ -20,8 +20,8 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.messages.images import CHANNELS
-from grasp_ros.nodes.fuzz import bombs
 from grasp_ros.ros.ros_messages import compressed_message, image_message
+from system.fuzz import bombs
 
 Kind = Literal['image', 'compressed', 'goal']
 Rng = np.random.Generator

@@ -18,14 +18,14 @@ from rclpy.signals import SignalHandlerOptions
 
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import find_model, read_manifest
-from grasp_ros.nodes.faults.camera import PERIOD_S, ScriptedCamera
-from grasp_ros.nodes.faults.client import PlannerClient
-from grasp_ros.nodes.faults.observer import Observer, speed
-from grasp_ros.nodes.faults.orders import Orders
 from grasp_ros.tools.demo.processes import Child
+from system.faults.camera import PERIOD_S, ScriptedCamera
+from system.faults.client import PlannerClient
+from system.faults.observer import Observer, speed
+from system.faults.orders import Orders
 
 MODEL = 'two_room'
-PLANNER = 'grasp_ros.nodes.faults.faulty_planner'
+PLANNER = 'system.faults.faulty_planner'
 ROBOT = 'grasp_ros.tools.sim_robot'
 PATIENCE_S = 20.0
 SLICE_S = 0.05

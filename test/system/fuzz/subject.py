@@ -24,10 +24,10 @@ from grasp_ros.messages.commands import NANOSECONDS
 from grasp_ros.messages.images import ImageError, to_model_input
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal, take_image
-from grasp_ros.nodes.fuzz.mutations import Kind, Mutant, mutate
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.ros.ros_messages import CommandEncoder, image_message, time_message
 from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from system.fuzz.mutations import Kind, Mutant, mutate
 
 PERIOD_S = 0.1
 PERIOD_NS = round(PERIOD_S * NANOSECONDS)

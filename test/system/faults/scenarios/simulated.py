@@ -11,9 +11,9 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage
 from grasp_ros.ros.ros_messages import time_message
+from system.faults.scenario import Outcome, Scenario, drives_again, stopped
+from system.faults.stage import PATIENCE_S, Stage
 
 START_NS = 1000 * 10**9
 TICK_S = 0.01

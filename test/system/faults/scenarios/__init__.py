@@ -1,7 +1,7 @@
 """One scenario for each row of the table, by its name."""
 
-from grasp_ros.nodes.faults.scenario import Scenario
-from grasp_ros.nodes.faults.scenarios import (
+from system.faults.scenario import Scenario
+from system.faults.scenarios import (
     camera,
     goal,
     parameters,

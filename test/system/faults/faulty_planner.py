@@ -17,9 +17,9 @@ import torch
 from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.node import planner as node
-from grasp_ros.nodes.faults.orders import Orders
 from grasp_ros.planning import registry
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from system.faults.orders import Orders
 
 RAISE, NAN, OVERRUN, HANG, OUT_OF_MEMORY, DEVICE_LOST = (
     'raise', 'nan', 'overrun', 'hang', 'out of memory', 'device lost',

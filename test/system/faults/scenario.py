@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.camera import ScriptedCamera
-from grasp_ros.nodes.faults.observer import speed
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.camera import ScriptedCamera
+from system.faults.observer import speed
+from system.faults.stage import PATIENCE_S, Stage, StageError
 
 HOLD_S = 0.3
 BRIEFLY_S = 0.05

@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 from grasp_ros.benchmark.speed.peak_memory import peak_mb
-from grasp_ros.nodes.fuzz.subject import Counts, Subject, small_controller
+from system.fuzz.subject import Counts, Subject, small_controller
 
 EPILOG = """\
 exit status: 0 nothing broke, 1 something did, 2 wrong arguments, 130 Ctrl-C

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.observer import speed
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, drives_on, stopped
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
-from grasp_ros.nodes.faults.table import by_name
+from system.faults.observer import speed
+from system.faults.scenario import Outcome, Scenario, drives_again, drives_on, stopped
+from system.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.table import by_name
 
 CLEARLY = 5.0
 """Change of the goal distance that tells a new goal from progress, model steps."""

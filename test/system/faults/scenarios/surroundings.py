@@ -11,10 +11,11 @@ from std_msgs.msg import Header
 
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import WEIGHTS_NAME
-from grasp_ros.nodes.faults.camera import ScriptedCamera
-from grasp_ros.nodes.faults.client import START_S
-from grasp_ros.nodes.faults.observer import INTRUDER
-from grasp_ros.nodes.faults.scenario import (
+from grasp_ros.ros.qos import command_qos
+from system.faults.camera import ScriptedCamera
+from system.faults.client import START_S
+from system.faults.observer import INTRUDER
+from system.faults.scenario import (
     Outcome,
     Scenario,
     drives_again,
@@ -22,8 +23,7 @@ from grasp_ros.nodes.faults.scenario import (
     spoiled,
     stopped,
 )
-from grasp_ros.nodes.faults.stage import PATIENCE_S, Stage, StageError
-from grasp_ros.ros.qos import command_qos
+from system.faults.stage import PATIENCE_S, Stage, StageError
 
 RECORD = 'grasp_ros.tools.record'
 ENLARGED, FLOOD = 3, 5

@@ -13,11 +13,11 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.client import START_S
-from grasp_ros.nodes.faults.observer import speed
-from grasp_ros.nodes.faults.scenario import Outcome, Scenario, drives_again, stopped
-from grasp_ros.nodes.faults.stage import PATIENCE_S, ROBOT, SEED, Stage, StageError
 from grasp_ros.tools.demo.processes import Child
+from system.faults.client import START_S
+from system.faults.observer import speed
+from system.faults.scenario import Outcome, Scenario, drives_again, stopped
+from system.faults.stage import PATIENCE_S, ROBOT, SEED, Stage, StageError
 
 LEASE_S = 40.0
 """For a planner that was killed to vanish from the graph: DDS takes 20 s."""

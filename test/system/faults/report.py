@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.nodes.faults.table import FAULTS, Fault
+from system.faults.table import FAULTS, Fault
 
 NAME_WIDTH = max(len(fault.name) for fault in FAULTS)
 STATE_WIDTH = 14

@@ -26,15 +26,15 @@ from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import TwistStamped
 from rclpy.signals import SignalHandlerOptions
 
-from grasp_ros.benchmark.soak import Conditions, Samples, save_plot, soak_report, summary
 from grasp_ros.models.checkpoint import find_model, read_manifest
-from grasp_ros.models.faster import write_faster
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import command_qos
 from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.tools.demo.client import DemoClient, DemoError
-from grasp_ros.tools.demo.processes import Child, ChildDiedError
+from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError
 from grasp_ros.tools.demo.watch import Interrupted, Watch
+from system.soak.faster import write_faster
+from system.soak.report import Conditions, Samples, save_plot, soak_report, summary
 
 MODEL = 'two_room'
 CORES = 2
@@ -148,7 +148,7 @@ def _perform(options: argparse.Namespace, samples: Samples, watch: Watch) -> Non
         write_faster(find_model(MODEL), model, options.rate)
         for name, given in _nodes(options, model, factor).items():
             log = options.output / f'{name}.log'
-            child = Child(name, f'grasp_ros.nodes.{name}', ['--ros-args', *given], log)
+            child = Child(name, NODE_MODULES[name], ['--ros-args', *given], log)
             stack.callback(child.stop)
             watch.children.append(child)
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)

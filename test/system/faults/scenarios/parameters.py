@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from grasp_ros.control.types import State
-from grasp_ros.nodes.faults.observer import speed
-from grasp_ros.nodes.faults.scenario import (
+from grasp_ros.parameters.table import PARAMETERS
+from system.faults.observer import speed
+from system.faults.scenario import (
     WATCHED_S,
     Outcome,
     Scenario,
@@ -15,8 +16,7 @@ from grasp_ros.nodes.faults.scenario import (
     drives_on,
     stopped,
 )
-from grasp_ros.nodes.faults.stage import Stage, StageError
-from grasp_ros.parameters.table import PARAMETERS
+from system.faults.stage import Stage, StageError
 
 TOO_BRIGHT = 255.0
 WET = {'dry_run': False}

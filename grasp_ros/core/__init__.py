@@ -1,1 +1,0 @@
-"""The mathematics and the policy of control: torch and numpy only."""

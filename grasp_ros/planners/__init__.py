@@ -1,1 +1,0 @@
-"""Planners, one a file, all behind the Planner protocol."""

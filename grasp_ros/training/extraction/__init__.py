@@ -1,1 +1,0 @@
-"""From recorded bags to a dataset."""

@@ -1,0 +1,1 @@
+"""Planner and robot, watched for a long time."""
