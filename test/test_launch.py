@@ -23,11 +23,11 @@ from launch.actions import IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import GetParameters
-from ros_harness import ros
 
 from grasp_ros.bags.message_types import stamp_ns
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.ros.qos import command_qos
+from harness.ros_graph import ros
 
 pytestmark = pytest.mark.ros
 

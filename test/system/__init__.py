@@ -1,1 +1,1 @@
-"""Provoked faults, mutated messages and the soak: tests of a whole planner process, not installed."""
+"""Provoked faults, mutated messages and the soak: tests of a whole process, not installed."""

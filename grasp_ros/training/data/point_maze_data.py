@@ -1,4 +1,4 @@
-"""Record the point maze: python -m grasp_ros.training.data.point_maze_data --output out/point_maze/data."""
+"""Record the point maze: `python -m grasp_ros.training.data.point_maze_data --output FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+"""Imagined against real: the error is known, and says by how many steps the model is wrong."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from grasp_ros.control.prediction_check import MOST_STEPS, PredictionCheck
+from harness.controller_rig import CONFIG, PERIOD, Rig
+
+STEP = 100
+
+
+@dataclass(frozen=True)
+class Seen:
+    context: Tensor
+    stamps_ns: tuple[int, ...]
+
+
+def seen(value, stamp_ns):
+    return Seen(torch.full((1, 1, 4), float(value)), (stamp_ns,))
+
+
+def constant_speed(speed):
+    return lambda former, steps: former.context[:, -1] + speed * steps
+
+
+def errors(check, values, stamps, roll):
+    pairs = zip(values, stamps, strict=True)
+    return [check.update(seen(value, stamp), roll) for value, stamp in pairs]
+
+
+def test_a_model_that_is_right_has_no_error_from_the_second_picture_on():
+    found = errors(PredictionCheck(STEP, 4.0), range(0, 20, 2), range(0, 1000, STEP),
+                   constant_speed(2.0))  # fmt: skip
+    assert math.isnan(found[0])
+    assert found[1:] == pytest.approx([0.0] * 9)
+
+
+def test_the_error_is_in_steps_of_motion_over_the_longest_comparison():
+    """A robot that does not move while the model thinks so is wrong by all imagined steps."""
+    found = errors(PredictionCheck(STEP, 4.0), [0] * 8, range(0, 800, STEP), constant_speed(2.0))
+    assert found[1:] == pytest.approx([1, 2, 3, 4, 5, MOST_STEPS, MOST_STEPS])
+
+
+def test_pictures_between_whole_steps_are_compared_with_none():
+    found = errors(PredictionCheck(STEP, 1.0), [0, 0, 0], [0, 50, 110], constant_speed(1.0))
+    assert math.isnan(found[1])
+    assert found[2] == pytest.approx(1.0)  # 110 after 0 is one step, to a quarter of it
+
+
+def test_the_same_picture_again_changes_nothing():
+    check = PredictionCheck(STEP, 1.0)
+    errors(check, [0, 0], [0, STEP], constant_speed(1.0))
+    assert check.update(seen(7, STEP), constant_speed(1.0)) == pytest.approx(1.0)
+
+
+def test_an_unknown_step_gives_an_unknown_error():
+    found = errors(PredictionCheck(STEP, math.nan), [0, 0], [0, STEP], constant_speed(1.0))
+    assert math.isnan(found[1])
+
+
+def driven(scale, **changes):
+    """A robot that does `scale` times what is commanded."""
+    rig = Rig(replace(CONFIG, one_step_latent=0.02, **changes))
+    rig.goal(3.0, -2.0)
+    for _ in range(12):
+        before = rig.position
+        rig.step()
+        rig.position = before + scale * (rig.position - before)
+    return rig
+
+
+def test_the_controller_finds_a_true_model_true_and_a_wrong_one_wrong():
+    assert driven(1.0).controller.prediction_error == pytest.approx(0.0, abs=1e-9)
+    wrong = driven(0.5)
+    assert wrong.controller.prediction_error > 0.1
+    moved = np.array([c.action for c in wrong.track[-MOST_STEPS - 1 : -1]]).sum(axis=0) / 10
+    expected = np.sqrt(np.square(0.5 * moved).mean() / 0.02)
+    assert wrong.controller.prediction_error == pytest.approx(expected, rel=0.05)
+
+
+def test_it_is_unknown_while_somebody_else_drives_and_after_a_reset():
+    assert math.isnan(driven(1.0, dry_run=True).controller.prediction_error)
+    rig = driven(1.0)
+    rig.controller.reset()
+    assert math.isnan(rig.controller.prediction_error)
+    rig.wait(PERIOD)

@@ -1,0 +1,196 @@
+"""What GRASP can do beyond the paper, each option against a known answer."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from grasp_ros.models.protocol import rollout
+from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from harness.toy_models import (
+    LinearModel,
+    LinearModelWithHead,
+    SmoothModelWithHead,
+    ToyModel,
+    problem_for,
+)
+
+SMALL = GraspConfig(
+    iterations=6, candidates=3, sync_every=3, state_noise=0.02, greedy_choices=8, proposals=4
+)
+COLD = replace(SMALL, seed_greedy=False, proposals=0, goal_distance='latent')
+
+
+def solve(model, problem, config, *, init=None, observer=None):
+    planner = GraspPlanner(model, config, observer)
+    return planner.plan(problem, init, generator=torch.Generator().manual_seed(0))
+
+
+class ScaledModel(ToyModel):
+    """Another model with its latents in other units."""
+
+    def __init__(self, model, unit):
+        self.inner, self.unit = model, unit
+        self.history, self.latent_shape = model.history, model.latent_shape
+        self.action_dim = model.action_dim
+
+    def predict(self, latents, actions):
+        return self.unit * self.inner.predict(latents / self.unit, actions)
+
+    def time_to_reach(self, latents, goal):
+        return self.inner.time_to_reach(latents / self.unit, goal / self.unit)
+
+
+OPTIONS = {
+    'gauss-newton': {'action_step': 'gauss_newton'},
+    'relaxed states': {'state_relaxation': 0.5},
+    'both': {'action_step': 'gauss_newton', 'state_relaxation': 0.5},
+    'sync by sweeps': {'sync_kind': 'sweeps'},
+    'patience': {'patience': 1, 'iterations': 30},
+    'pruning': {'keep': 0.5, 'candidates': 5, 'iterations': 12},
+    'spread units': {'spread_units': True},
+    'free final time': {'free_final_time': True},
+    'all': {
+        'action_step': 'gauss_newton', 'state_relaxation': 0.5, 'sync_kind': 'sweeps',
+        'patience': 1, 'keep': 0.5, 'iterations': 12, 'spread_units': True,
+        'free_final_time': True, 'max_rows_per_call': 7,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('horizon', [1, 7])
+@pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
+@pytest.mark.parametrize('name', OPTIONS)
+def test_a_plan_keeps_its_promises(name, kind, horizon):
+    config = replace(SMALL, goal_distance=kind, **OPTIONS[name])
+    for model in (LinearModelWithHead(), SmoothModelWithHead(3, (3, 2), 2)):
+        problem = problem_for(model, horizon, batch=2)
+        plan = solve(model, problem, config)
+        for _ in range(2):
+            assert (plan.actions >= problem.action_low - 1e-12).all()
+            assert (plan.actions <= problem.action_high + 1e-12).all()
+            rolled = rollout(model, problem.context, problem.past_actions, plan.actions)
+            torch.testing.assert_close(plan.rollout, rolled)
+            assert torch.isfinite(plan.states).all()
+            plan = solve(model, problem, config, init=plan)
+
+
+@pytest.mark.parametrize('name', ['gauss-newton', 'relaxed states', 'both', 'sync by sweeps'])
+def test_it_reaches_the_goal_of_a_linear_model(name):
+    dynamics = torch.tensor([[0.98, -0.15], [0.15, 0.98]]).double()
+    control = torch.tensor([[0.3, 0.1], [0.0, 0.2]]).double()
+    model = LinearModel(dynamics, control)
+    problem = problem_for(model, 15, batch=3)
+    config = replace(
+        COLD, iterations=100, candidates=2, goal_weight=0.1, goal_weight_end=0.0, sync_every=25,
+        sync_steps=30, sync_rate=0.02, path_weight=0.0, sync_sweeps=15, **OPTIONS[name],
+    )  # fmt: skip
+    plan = solve(model, problem, config)
+    start = (problem.context[:, -1] - problem.goal).norm(dim=-1)
+    end = (plan.rollout[:, -1] - problem.goal).norm(dim=-1)
+    assert (end < 0.06 * start).all(), end / start
+
+
+@pytest.mark.parametrize('model', [LinearModelWithHead(), SmoothModelWithHead(3, (3, 2), 2)])
+def test_as_many_sweeps_as_steps_equal_the_serial_sync(model):
+    problem = problem_for(model, 6, batch=2)
+    serial = solve(model, problem, SMALL)
+    swept = solve(model, problem, replace(SMALL, sync_kind='sweeps', sync_sweeps=6))
+    torch.testing.assert_close(swept.actions, serial.actions)
+    torch.testing.assert_close(swept.states, serial.states)
+
+
+def test_syncs_by_sweeps_do_not_loop_over_time():
+    """Only the seeds and the final judgement are rolled out."""
+    model = LinearModel()
+    config = replace(COLD, iterations=10, sync_every=1, sync_kind='sweeps', sync_sweeps=2)
+    calls = []
+    for horizon in (10, 50):
+        model.calls = 0
+        solve(model, problem_for(model, horizon), config)
+        calls.append(model.calls - 2 * horizon)
+    assert calls[0] == calls[1]
+
+
+def test_a_solve_ends_when_it_no_longer_gains():
+    model = LinearModel()
+    problem = problem_for(model, 8)
+    config = replace(COLD, iterations=3000, sync_every=3)
+    patient = replace(config, patience=2)
+    first = solve(model, problem, patient)
+    assert 6 < first.iterations < 3000
+    again = solve(model, problem, replace(patient, least_gain=0.5), init=first)
+    assert again.iterations == 6
+    assert again.terminal_cost[0] <= first.terminal_cost[0] * 1.05
+
+
+def test_the_best_of_all_phases_is_kept():
+    """With rates that only do harm after the first sync, what was found before is not lost."""
+    model = LinearModelWithHead()
+    problem = problem_for(model, 8)
+    one = replace(SMALL, iterations=3, seed_greedy=False, proposals=0)
+    good = solve(model, problem, one)
+    more = replace(one, iterations=4, patience=5, action_rate=one.action_rate)
+    harmed = solve(model, problem, replace(more, iterations=40, goal_weight_end=0.0))
+    assert harmed.terminal_cost[0] <= good.terminal_cost[0] + 1e-9
+
+
+def test_pruning_halves_the_candidates_and_keeps_the_best():
+    model = LinearModelWithHead()
+    problem = problem_for(model, 8, batch=2)
+    rows = []
+    config = replace(SMALL, candidates=8, keep=0.5, iterations=15)
+    plan = solve(
+        model, problem, config, observer=lambda done, states, actions: rows.append(len(states))
+    )
+    assert rows == [2 * 8] * 4 + [2 * 4] * 3 + [2 * 2] * 3 + [2 * 1] * 6
+    one = solve(model, problem, replace(config, candidates=1, keep=1.0))
+    assert (plan.terminal_cost <= one.terminal_cost + 0.05).all()
+
+
+@pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
+@pytest.mark.parametrize('name', ['spread units', 'gauss-newton', 'both'])
+def test_in_units_of_the_spread_the_units_of_latents_do_not_matter(kind, name):
+    """Up to the small number in Adam's denominator."""
+    inner = SmoothModelWithHead(2, (3, 2), 2)
+    problem = problem_for(inner, 8, batch=2)
+    config = replace(SMALL, goal_distance=kind, **OPTIONS[name])
+
+    def difference(spread_units):
+        first, second = (
+            solve(
+                ScaledModel(inner, unit),
+                replace(problem, context=unit * problem.context, goal=unit * problem.goal),
+                replace(config, spread_units=spread_units),
+            )
+            for unit in (1.0, 64.0)
+        )
+        of_states = (first.states - second.states / 64).abs().max()
+        return max(float(of_states), float((first.actions - second.actions).abs().max()))
+
+    assert difference(True) < 2e-3
+    assert difference(False) > 0.01
+
+
+def test_a_free_final_time_ends_in_the_stop_action():
+    """Ten steps of 0.5 for a way of 2: it must arrive, stop, and stay."""
+    model = LinearModelWithHead()
+    problem = problem_for(model, 10, bound=0.5)
+    ahead = torch.tensor([[1.75, 0.0]]).double()
+    problem = replace(problem, goal=problem.context[:, -1] + ahead)
+    plan = solve(model, problem, replace(SMALL, free_final_time=True))
+    moving = (plan.actions[0] != problem.stop_action).any(dim=-1)
+    assert moving[:4].all()
+    assert not moving[6:].any()
+    assert plan.terminal_cost[0] < 0.4
+
+
+@pytest.mark.parametrize('options', [{'patience': 1}, {'keep': 0.5}])
+def test_what_counts_syncs_needs_them(options):
+    with pytest.raises(ValueError, match='sync_every'):
+        GraspPlanner(LinearModel(), GraspConfig(**options))
+
+
+def test_gauss_newton_has_no_state_gradients():
+    with pytest.raises(ValueError, match='stop_gradient'):
+        GraspPlanner(LinearModel(), GraspConfig(action_step='gauss_newton', stop_gradient=False))
