@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
-from grasp_ros.control.synchronizer import CAMERA, PROPRIOCEPTION
 from grasp_ros.messages.images import ImageError, lazy_decoder, read_picture
 from grasp_ros.messages.proprioception import ProprioceptionError, ProprioceptionLayout
+from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION
 
 Clock = Literal['log', 'stamp']
 LONGEST_GAP_NS = 3600 * 10**9

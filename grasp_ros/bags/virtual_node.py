@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen
 from grasp_ros.control.controller import Controller, PlanReport
-from grasp_ros.control.synchronizer import PROPRIOCEPTION
 from grasp_ros.control.types import Command
+from grasp_ros.models.sensors import PROPRIOCEPTION
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
-from grasp_ros.control.synchronizer import PROPRIOCEPTION
-from grasp_ros.control.types import Observation
+from grasp_ros.machine import machine, versions
 from grasp_ros.messages.images import to_model_input
-from grasp_ros.models.checkpoint import MANIFEST_NAME, Manifest, load_model
-from grasp_ros.models.protocol import WorldModel, rollout
+from grasp_ros.models.checkpoint import MANIFEST_NAME, load_model
+from grasp_ros.models.manifest import Manifest
+from grasp_ros.models.protocol import Observation, WorldModel, rollout
+from grasp_ros.models.sensors import PROPRIOCEPTION
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.point_maze.world import (
     VELOCITY,
@@ -41,7 +42,6 @@ from grasp_ros.sim.point_maze.world import (
 from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeJudge, Rules
-from grasp_ros.tools.demo.report import machine, versions
 from grasp_ros.training.command import main as train
 from grasp_ros.training.data.point_maze_data import record
 from grasp_ros.training.evaluation.gates import apply_probe, fit_probe

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import predict_windows, rollout, windows
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.sim.ball import BallModel, ball_problem
 
 # GRASP as published but for the rates, which fit a latent measured in metres: no seeds, no learned

@@ -16,8 +16,9 @@ from grasp_ros.control.factory import build_controller, policy_for, replan_perio
 from grasp_ros.control.image_checks import GuardConfig
 from grasp_ros.control.limits import Limits, longest_stop
 from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.types import ActionKind, ActionSpace
-from grasp_ros.models.checkpoint import Manifest, find_model, load_model
+from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.checkpoint import find_model, load_model
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.registry import LearnedModel
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.planning.objective import goal_distance

@@ -23,7 +23,8 @@ from grasp_ros.control.limits import (
     stop_action,
 )
 from grasp_ros.control.timed_plan import CommandHistory
-from grasp_ros.control.types import ActionKind, ActionSpace, Clamp, ClampCounts
+from grasp_ros.control.types import Clamp, ClampCounts
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 
 
 class Gate:

@@ -22,11 +22,13 @@ from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.planning_loop import BadPlanError, Outlook, RecedingHorizon
 from grasp_ros.control.progress import StallWatch, goal_bounds
 from grasp_ros.control.shared_state import Goal, Situation, Snapshot
-from grasp_ros.control.synchronizer import Data, InputError, Inputs, Synchroniser
+from grasp_ros.control.synchronizer import Data, InputError, Synchroniser
 from grasp_ros.control.timed_plan import TimedPlan
 from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.types import ActionSpace, ClampCounts, Command, State
+from grasp_ros.control.types import ClampCounts, Command, State
+from grasp_ros.models.action_space import ActionSpace
 from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.sensors import Inputs
 from grasp_ros.planning.protocol import Planner
 
 NANOSECONDS = 1_000_000_000

@@ -18,7 +18,7 @@ from grasp_ros.control.progress import RELEASE
 from grasp_ros.control.timing import Timer, untimed
 from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.calibration import DistanceCurve
-from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.protocol import Planner

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.control.types import ActionKind, ActionSpace, Clamp
+from grasp_ros.control.types import Clamp
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from grasp_ros.control.planning_loop import Outlook
 from grasp_ros.control.timed_plan import TimedPlan
-from grasp_ros.control.types import Plan, State
+from grasp_ros.control.types import State
+from grasp_ros.planning.problem import Plan
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,6 @@ from grasp_ros.control.image_checks import Seen
 from grasp_ros.control.limits import Limits, Setpoint, project
 from grasp_ros.control.observation import ContextEncoder, Frame, Picture, View, goal_view
 from grasp_ros.control.prediction_check import PredictionCheck, Sight
-from grasp_ros.control.synchronizer import Inputs
 from grasp_ros.control.timed_plan import (
     CommandHistory,
     TimedPlan,
@@ -27,10 +26,12 @@ from grasp_ros.control.timed_plan import (
     published_until,
 )
 from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.control.view_encoder import ViewEncoder
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import WorldModel, rollout, visual
+from grasp_ros.models.sensors import Inputs
 from grasp_ros.planning.initial_guess import resize, shift
+from grasp_ros.planning.problem import Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.planning.protocol import Planner
 
 STEADY = 0.2

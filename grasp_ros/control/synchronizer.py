@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.control.observation import Frame, ImageSource
-from grasp_ros.control.types import ProprioceptionSpace, State
+from grasp_ros.control.types import State
+from grasp_ros.models.sensors import PROPRIOCEPTION, Inputs
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
-PROPRIOCEPTION = 'proprioception'
-CAMERA = 'camera'
 MOST_PICTURES, MOST_VALUES = 10, 1000
 """What of each sensor waits for the others, so that a dead one costs no memory."""
 
 Data = ImageSource | NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Inputs:
-    """What a model wants to see.
-
-    Attributes:
-        cameras: their names, in the order of the model's input.
-        proprioception: its components; None for a model without.
-    """
-
-    cameras: tuple[str, ...] = (CAMERA,)
-    proprioception: ProprioceptionSpace | None = None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all sensors, the camera first that says when an observation was made."""
-        return (*self.cameras, *([PROPRIOCEPTION] if self.proprioception else []))
-
-
-def image_topic(inputs: Inputs, camera: str) -> str:
-    """Topic of a camera: `image` where there is one, `image/<name>` where there are several."""
-    return 'image' if len(inputs.cameras) == 1 else f'image/{camera}'
 
 
 class InputError(ValueError):

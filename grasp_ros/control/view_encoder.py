@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.control.observation import Picture, View
-from grasp_ros.control.synchronizer import Inputs
 from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.types import Observation
-from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.protocol import Observation, WorldModel
+from grasp_ros.models.sensors import Inputs
 
 
 class LastInput:

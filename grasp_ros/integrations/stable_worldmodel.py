@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, Info, library_model
 from grasp_ros.models.protocol import rollout
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import PLANNERS, build
 

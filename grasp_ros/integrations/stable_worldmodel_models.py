@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Observation
+from grasp_ros.models.protocol import Observation
 
 Info = Mapping[str, Any]
 """What the library's environments and policies hand over: arrays (B, K, ...) by name."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
-    from grasp_ros.control.types import ActionKind
+    from grasp_ros.models.action_space import ActionKind
 
 NANOSECONDS = 10**9
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from grasp_ros.messages.commands import TWIST_FIELDS
 
 if TYPE_CHECKING:  # it imports torch, which what reads parameters does without
-    from grasp_ros.control.synchronizer import Inputs
+    from grasp_ros.models.sensors import Inputs
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 ODOMETRY = 'nav_msgs/msg/Odometry'

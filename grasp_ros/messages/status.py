@@ -12,10 +12,11 @@ from torch import Tensor
 
 from grasp_ros.control.observation import View
 from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.types import ClampCounts, Command, to_numpy
+from grasp_ros.control.types import ClampCounts, Command
 from grasp_ros.messages.images import from_model_output, to_model_input
-from grasp_ros.models.checkpoint import Manifest
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import HasDecoder, WorldModel
+from grasp_ros.planning.problem import to_numpy
 from grasp_ros.planning.protocol import Planner, execution_of
 
 UNKNOWN = float('nan')

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
-
-from grasp_ros.control.types import Observation
 
 Pullback = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps a gradient in predictions (N, *Z) to those in latents (N, H, *Z) and actions (N, H, A)."""
@@ -242,3 +241,17 @@ def rollout(model: WorldModel, context: Tensor, past_actions: Tensor, actions: T
         newest = following.unsqueeze(1)
         frames = newest if history == 1 else torch.cat([frames[:, 1:], newest], dim=1)
     return torch.stack(states, dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """What a world model's encoder sees.
+
+    Attributes:
+        images: (B, K, 3, h, w) float RGB in [0, 1]; of C > 1 cameras (B, K, C, 3, h, w), in the
+            order of the manifest.
+        proprioception: normalised (B, K, Q), or None: goals have none.
+    """
+
+    images: Tensor
+    proprioception: Tensor | None = None

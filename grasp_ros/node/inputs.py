@@ -12,9 +12,9 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.synchronizer import PROPRIOCEPTION
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import ProprioceptionError, ProprioceptionLayout
+from grasp_ros.models.sensors import PROPRIOCEPTION
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 
 

@@ -10,7 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from grasp_ros.control.synchronizer import PROPRIOCEPTION, Inputs, image_topic
+from grasp_ros.models.sensors import PROPRIOCEPTION, Inputs, image_topic
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.ros.qos import (

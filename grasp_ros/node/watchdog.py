@@ -11,9 +11,9 @@ from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.control.assembly import Assembly
 from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.synchronizer import image_topic
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
+from grasp_ros.models.sensors import image_topic
 from grasp_ros.node.monitors import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
 from grasp_ros.node.planning_thread import PlanningThread
 

@@ -11,11 +11,11 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.candidates import Candidates, join, to_plan
 from grasp_ros.planning.cuda_graphs import Executor, wait_for
 from grasp_ros.planning.objective import GoalDistance, goal_distance
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.proposals import action_choices
 from grasp_ros.planning.seeds import SeedOptions, make_seeds
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import predict_windows, windows
 from grasp_ros.planning.objective import (
     GoalDistance,
@@ -16,6 +15,7 @@ from grasp_ros.planning.objective import (
     squared_error,
     trust_horizon,
 )
+from grasp_ros.planning.problem import Plan, PlanProblem
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
+from grasp_ros.planning.problem import PlanProblem
 
 WARM_UPS = 3
 PROBLEM_TENSORS = (

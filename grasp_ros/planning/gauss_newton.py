@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import visual, windows
 from grasp_ros.planning.block_tridiagonal import solve_banded
 from grasp_ros.planning.lifted import LiftedIteration
 from grasp_ros.planning.objective import GoalDistance, forget_untold
+from grasp_ros.planning.problem import PlanProblem
 
 DIFFERENCE = 4.0
 """Step of the finite differences, in half widths of the action box times the square root of the

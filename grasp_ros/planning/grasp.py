@@ -17,7 +17,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.ablations.best_of_phases import Progress
 from grasp_ros.planning.ablations.final_time import end_early
@@ -30,6 +29,7 @@ from grasp_ros.planning.latent_scale import spread_of
 from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Moments, Precision
 from grasp_ros.planning.objective import completed, rollout_gradient, squared_error
 from grasp_ros.planning.options import changed, option
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import draw, sample_costs, select
 from grasp_ros.planning.seeds import SeedOptions, fill
 

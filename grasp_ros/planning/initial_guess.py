@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Plan, PlanProblem
+from grasp_ros.planning.problem import Plan, PlanProblem
 
 
 def shift(plan: Plan, steps: int, stop: Tensor) -> Plan:

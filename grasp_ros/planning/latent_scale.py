@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
+from grasp_ros.planning.problem import PlanProblem
 
 SMALLEST = 1e-6
 

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
 from grasp_ros.planning.objective import GoalDistance, lifted_gradients
+from grasp_ros.planning.problem import PlanProblem
 
 Precision = Literal['float32', 'bfloat16']
 

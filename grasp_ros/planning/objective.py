@@ -9,7 +9,6 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import (
     HasManifold,
     HasTimeToReach,
@@ -21,6 +20,7 @@ from grasp_ros.models.protocol import (
     visual,
     windows,
 )
+from grasp_ros.planning.problem import PlanProblem
 
 DistanceKind = Literal['auto', 'latent', 'time_to_reach']
 

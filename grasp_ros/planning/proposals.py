@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.problem import PlanProblem
 
 SHORTEST_SEGMENT = 4
 LONGEST_SEGMENT = 20

@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 
 import torch
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.problem import Plan, PlanProblem
 
 EAGER = 'eager'
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.objective import GoalDistance, rollout_cost
 from grasp_ros.planning.options import option
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.seeds import SeedOptions
 
 

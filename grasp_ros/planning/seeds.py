@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.planning.candidates import Candidates, join, judge
 from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
 from grasp_ros.planning.initial_guess import cold_start
 from grasp_ros.planning.objective import GoalDistance, completed
 from grasp_ros.planning.options import DistanceOptions, option
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.proposals import correlated_actions, seed_rollouts
 
 

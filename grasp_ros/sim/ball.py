@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from grasp_ros.control.types import Observation, PlanProblem
+from grasp_ros.models.protocol import Observation
+from grasp_ros.planning.problem import PlanProblem
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.assembly import Assembly, assemble
-from grasp_ros.control.synchronizer import image_topic
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
+from grasp_ros.models.sensors import image_topic
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.yaml_file import read_values
 from grasp_ros.tools.stopwatch import Stopwatch

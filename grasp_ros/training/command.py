@@ -16,8 +16,9 @@ import torch
 
 from grasp_ros.bags.errors import BagError
 from grasp_ros.models.calibration import ONE_STEP, Calibration
-from grasp_ros.models.checkpoint import Manifest, save_model
+from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.sim.motion import collect, collect_layouts
 from grasp_ros.sim.registry import TASKS, Task
 from grasp_ros.training.data.bag_arguments import add_arguments, extraction, given_options

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from grasp_ros.models.calibration import Calibration
-from grasp_ros.models.checkpoint import Manifest, save_model
+from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.training.data.description import DatasetError
 from grasp_ros.training.data.recorded import RecordedDataset
 from grasp_ros.training.distributed import number

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import trange
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.sim.motion import MotionData, correlated_velocities, sample_free
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
 

@@ -33,7 +33,7 @@ from grasp_ros.benchmark.push_t.recorded_commands import imagined_share
 from grasp_ros.benchmark.run.cells import Cell
 from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS
 from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout

@@ -7,8 +7,9 @@ import torch
 from grasp_ros.benchmark.episodes.trials import Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.limits import Limits
-from grasp_ros.control.types import ActionKind, ActionSpace, Plan
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.problem import Plan
 from harness.toy_models import ClockworkModel, LinearModel
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.types import ActionKind, State
+from grasp_ros.control.types import State
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from harness.controller_rig import CONFIG, MAX_SPEED, MS, ProportionalPlanner, Rig, states
 from harness.toy_models import LinearModel, picture

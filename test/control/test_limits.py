@@ -16,7 +16,8 @@ from grasp_ros.control.limits import (
     project,
     stop_action,
 )
-from grasp_ros.control.types import ActionKind, ActionSpace, Clamp
+from grasp_ros.control.types import Clamp
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 
 SIZE = 3
 ANY = arrays(np.float64, SIZE, elements=st.floats(allow_nan=False, allow_infinity=False))

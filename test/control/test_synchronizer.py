@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.synchronizer import Inputs, Synchroniser
-from grasp_ros.control.types import ProprioceptionSpace, State
+from grasp_ros.control.synchronizer import Synchroniser
+from grasp_ros.control.types import State
+from grasp_ros.models.sensors import Inputs, ProprioceptionSpace
 from grasp_ros.planning.objective import goal_distance
 from harness.controller_rig import CONFIG, MS, ProportionalPlanner, Rig
 from harness.toy_models import LinearModel, picture

@@ -6,9 +6,11 @@ import torch
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.control.types import ActionKind, ActionSpace, Plan, State
+from grasp_ros.control.types import State
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import goal_distance
+from grasp_ros.planning.problem import Plan
 from harness.toy_models import LinearModel, ToyModel, picture, preprocess
 
 MS = 1_000_000

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import Observation, PlanProblem
+from grasp_ros.models.protocol import Observation
+from grasp_ros.planning.problem import PlanProblem
 
 
 def picture(*values: float) -> np.ndarray:

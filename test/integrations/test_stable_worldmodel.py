@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from grasp_ros.control.types import Observation, PlanProblem
 from grasp_ros.integrations.stable_worldmodel import GraspSolver, PlannerSolver
 from grasp_ros.integrations.stable_worldmodel_models import AdaptedModel, library_model
-from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.protocol import Observation, WorldModel
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.registry import PLANNERS
 from harness.library_stand_ins import stand_ins
 from harness.stable_worldmodel import (

@@ -15,8 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.images import CHANNELS, ImageError
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.ros import qos
 from grasp_ros.ros import ros_messages as messages
 from grasp_ros.ros.ros_messages import CommandEncoder

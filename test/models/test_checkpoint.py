@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from grasp_ros.control.types import ActionKind, Observation
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     PRETRAINED,
@@ -21,6 +21,7 @@ from grasp_ros.models.checkpoint import (
     read_manifest,
     save_model,
 )
+from grasp_ros.models.protocol import Observation
 
 NAME = 'two_room'
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     PRETRAINED,
@@ -16,7 +15,7 @@ from grasp_ros.models.checkpoint import (
     save_model,
 )
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.models.protocol import linearise, side_by_side
+from grasp_ros.models.protocol import Observation, linearise, side_by_side
 from grasp_ros.planning.objective import goal_distance, gradient_by_autograd
 
 SMALL = {

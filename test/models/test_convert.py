@@ -13,7 +13,8 @@ import yaml
 from safetensors.torch import load_file
 
 from grasp_ros.control.assembly import assemble
-from grasp_ros.control.types import ActionKind, Observation, State
+from grasp_ros.control.types import State
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
     WEIGHTS_NAME,
@@ -26,6 +27,7 @@ from grasp_ros.models.convert import pickled
 from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
 from grasp_ros.models.convert.foreign import check_weights
 from grasp_ros.models.convert.pickled import StandIn, pickle_globals, read_checkpoint
+from grasp_ros.models.protocol import Observation
 from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
 from harness.foreign import (
     TRUE,

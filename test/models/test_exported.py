@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import MANIFEST_NAME, CheckpointError, load_model
 from grasp_ros.models.convert import command as convert
 from grasp_ros.models.errors import TrustError
-from grasp_ros.models.protocol import rollout
+from grasp_ros.models.protocol import Observation, rollout
 from grasp_ros.models.published.exported import ENCODER_NAME, PREDICTOR_NAME
 from grasp_ros.models.trust import trusted_file
 

@@ -7,7 +7,7 @@ facebookresearch/dinov2 and facebookresearch/jepa-wms (DINO-WM's predictor is th
 import pytest
 import torch
 
-from grasp_ros.control.types import Observation
+from grasp_ros.models.protocol import Observation
 from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
 from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig, rotate, rotations
 from grasp_ros.models.published.le_wm import LeWm, LeWmConfig

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grasp_ros.control.types import Plan
 from grasp_ros.planning.initial_guess import cold_start, resize, shift
+from grasp_ros.planning.problem import Plan
 from harness.toy_models import LinearModel, SmoothModel, problem_for
 
 STOP = torch.tensor([-5.0, -6.0])

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
@@ -15,6 +14,7 @@ from grasp_ros.planning.objective import (
     rollout_gradient,
     squared_error,
 )
+from grasp_ros.planning.problem import PlanProblem
 from harness.toy_models import LinearModel, LinearModelWithHead, SmoothModel, SmoothModelWithHead
 from harness.toy_models import problem_for as make_problem
 

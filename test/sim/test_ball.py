@@ -7,8 +7,7 @@ import torch
 from PIL import Image
 
 from grasp_ros.benchmark import toy_picture
-from grasp_ros.control.types import Observation
-from grasp_ros.models.protocol import WorldModel, rollout
+from grasp_ros.models.protocol import Observation, WorldModel, rollout
 from grasp_ros.planning.registry import PLANNERS, build
 from grasp_ros.sim.ball import BallModel, BallWorld, ball_problem
 

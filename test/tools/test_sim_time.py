@@ -8,7 +8,7 @@ pytest.importorskip('rclpy')
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.ros.qos import image_qos
 from grasp_ros.ros.ros_messages import stamp_ns
 from grasp_ros.sim.rooms.episodes import make_episode

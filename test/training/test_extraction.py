@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from grasp_ros.bags.errors import BagError
-from grasp_ros.control.types import ActionKind
-from grasp_ros.models.checkpoint import ImagePipeline, load_model
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.checkpoint import load_model
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.training.command import main
 from grasp_ros.training.data.extract import Extraction, extract, find_bags
 from grasp_ros.training.data.recorded import RecordedDataset

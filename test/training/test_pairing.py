@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.training.data.pairing import PairingRule, pair
 
 START_NS = 1_700_000_000_000_000_000

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.types import Observation
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import CompactConfig
+from grasp_ros.models.protocol import Observation
 from grasp_ros.training.command import main
 from grasp_ros.training.data.description import Description
 from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter

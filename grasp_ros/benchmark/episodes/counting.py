@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from grasp_ros.benchmark.episodes.passing_on import PassingOn
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.protocol import Planner
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.protocol import Planner
 
 

@@ -20,9 +20,9 @@ from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, one_step_distance, policy_for, preprocessor
 from grasp_ros.control.observation import Picture
-from grasp_ros.control.types import ActionKind, Observation
-from grasp_ros.models.checkpoint import Manifest
-from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.manifest import Manifest
+from grasp_ros.models.protocol import Observation, WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.sim.registry import TaskEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL

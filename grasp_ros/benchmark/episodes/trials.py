@@ -19,9 +19,10 @@ from torch import Tensor
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.horizon import PlanHorizon
 from grasp_ros.control.limits import Limits, apply_limits
-from grasp_ros.control.types import ActionKind, ActionSpace, Plan, PlanProblem, to_numpy, to_tensor
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.initial_guess import resize, shift
+from grasp_ros.planning.problem import Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.planning.protocol import Planner
 
 FINITE = ('actions', 'states', 'terminal_cost', 'defect')

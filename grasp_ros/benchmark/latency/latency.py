@@ -35,14 +35,15 @@ from grasp_ros.benchmark.run.guesses import evaluation_seeds
 from grasp_ros.benchmark.run.workers import map_cells
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
-from grasp_ros.models.checkpoint import CheckpointError, Manifest, find_model, load_model
+from grasp_ros.machine import machine, versions
+from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.registry import TaskEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
-from grasp_ros.tools.demo.report import machine, versions
 
 TASK = 'two_room_drawn_door'
 HORIZON = 50

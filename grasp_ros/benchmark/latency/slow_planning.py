@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from grasp_ros.benchmark.episodes.passing_on import PassingOn
 from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.types import Command, Plan, PlanProblem
+from grasp_ros.control.types import Command
+from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.sim.registry import TaskEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules

@@ -9,7 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.types import ActionKind, ActionSpace, Observation, to_numpy, to_tensor
+from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.protocol import Observation
+from grasp_ros.planning.problem import to_numpy, to_tensor
 from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     ANGLE_TOLERANCE,

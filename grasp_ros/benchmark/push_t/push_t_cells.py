@@ -26,10 +26,11 @@ from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, policy_for
 from grasp_ros.control.limits import Limits
-from grasp_ros.control.types import ActionSpace, to_numpy
+from grasp_ros.models.action_space import ActionSpace
 from grasp_ros.models.checkpoint import CheckpointError, load_model
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.malloc_tuning import keep_freed_memory
+from grasp_ros.planning.problem import to_numpy
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.push_t.camera import render

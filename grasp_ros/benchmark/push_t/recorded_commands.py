@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from grasp_ros.benchmark.push_t.push_t_cells import Subject, episode_of
-from grasp_ros.control.types import to_tensor
 from grasp_ros.models.protocol import rollout
+from grasp_ros.planning.problem import to_tensor
 from grasp_ros.sim.push_t.world import succeeded
 
 

@@ -17,8 +17,8 @@ from grasp_ros.benchmark.run.guesses import tuning_seeds
 from grasp_ros.benchmark.run.running import run_all
 from grasp_ros.benchmark.run.tuning import RULE, picks, setting_of, tuning_cells
 from grasp_ros.benchmark.tables.tables import tuning_table
+from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import find_model, read_manifest
-from grasp_ros.tools.demo.report import machine, versions
 
 
 @dataclass(frozen=True)

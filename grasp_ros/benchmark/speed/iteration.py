@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from grasp_ros.benchmark.speed.per_step_loop import loop_iteration, loop_loss
 from grasp_ros.benchmark.speed.speed_floor import counted_bytes, counted_flops, floor_ms, peak
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, wait_for
 from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Precision
 from grasp_ros.planning.objective import GoalDistance, lifted_gradients
+from grasp_ros.planning.problem import PlanProblem
 
 RATE = 0.05
 NOISE = 0.02

@@ -13,12 +13,13 @@ from typing import Any
 import torch
 
 from grasp_ros.benchmark.speed.peak_memory import peak_mb, reset_peak
-from grasp_ros.control.types import Observation, PlanProblem
+from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
+from grasp_ros.models.protocol import Observation
 from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
 from grasp_ros.models.registry import LearnedModel
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.registry import build
-from grasp_ros.tools.demo.report import machine, versions
 
 SEED = 0
 

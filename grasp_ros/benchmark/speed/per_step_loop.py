@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.objective import GoalDistance, squared_error
+from grasp_ros.planning.problem import PlanProblem
 
 
 def loop_loss(

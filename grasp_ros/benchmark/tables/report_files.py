@@ -15,8 +15,8 @@ from grasp_ros.benchmark.tables.comparison import censored_curves, paired_tests,
 from grasp_ros.benchmark.tables.plots import plot_censored, plot_speed, plot_success
 from grasp_ros.benchmark.tables.results import NOTES, RowData, row_content
 from grasp_ros.benchmark.tables.tables import speed_table, success_tables, time_table
+from grasp_ros.machine import machine, versions
 from grasp_ros.planning.registry import PLANNERS
-from grasp_ros.tools.demo.report import machine, versions
 
 
 def content_of(

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_ros.control.types import Observation
 from grasp_ros.models.compact import mlp
 from grasp_ros.models.compact.keypoints import KeypointEncoder
-from grasp_ros.models.protocol import Pullback, side_by_side
+from grasp_ros.models.protocol import Observation, Pullback, side_by_side
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,7 @@ from torch import Tensor
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import (
     MANIFEST_NAME,
-    ActionManifest,
     CheckpointError,
-    ImagePipeline,
-    Manifest,
-    ProprioceptionManifest,
     load_model,
     write_manifest,
     write_model,
@@ -35,6 +31,12 @@ from grasp_ros.models.convert.foreign import Converted, check_weights
 from grasp_ros.models.convert.pickled import Contents, read_checkpoint
 from grasp_ros.models.convert.published_tasks import TASKS
 from grasp_ros.models.errors import TrustError
+from grasp_ros.models.manifest import (
+    ActionManifest,
+    ImagePipeline,
+    Manifest,
+    ProprioceptionManifest,
+)
 from grasp_ros.models.published.exported import ENCODER_NAME, PREDICTOR_NAME, load_exported
 from grasp_ros.models.trust import trust, trusted_file
 

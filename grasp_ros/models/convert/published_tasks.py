@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 
 
 @dataclass(frozen=True)

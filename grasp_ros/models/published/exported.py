@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from grasp_ros.control.types import Observation
 from grasp_ros.models.errors import CheckpointError, TrustError
+from grasp_ros.models.protocol import Observation
 from grasp_ros.models.trust import is_trusted, trusted_file
 
 ENCODER_NAME, PREDICTOR_NAME = 'encoder.pt2', 'predictor.pt2'

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_ros.control.types import Observation
+from grasp_ros.models.protocol import Observation
 from grasp_ros.models.published.transformer import Attention, FeedForward, frame_causal
 from grasp_ros.models.published.vision import VisionTransformer
 

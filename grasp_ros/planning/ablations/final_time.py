@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import roll_out
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.models.protocol import (
     Pullback,
     WorldModel,
@@ -15,6 +14,7 @@ from grasp_ros.models.protocol import (
     windows,
 )
 from grasp_ros.planning.objective import GoalDistance, rollout_slopes
+from grasp_ros.planning.problem import PlanProblem
 
 
 @torch.no_grad()

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.options import option
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import (
     SamplingOptions,
     draw,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from grasp_ros.control.types import PlanProblem
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.options import changed
+from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.seeds import SeedOptions
 
 

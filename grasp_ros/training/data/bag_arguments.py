@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.control.types import ActionKind
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.training.data.extract import Extraction
 
 OPTIONS = (

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import make_message, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
-from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.commands import (
     ARRAY,
     COMMAND_TYPES,
@@ -21,6 +20,7 @@ from grasp_ros.messages.commands import (
     TWIST_STAMPED,
     CommandLayout,
 )
+from grasp_ros.models.action_space import ActionKind
 
 STAMPED = (TWIST_STAMPED, JOINT_TRAJECTORY)
 DEFAULT_KINDS = {

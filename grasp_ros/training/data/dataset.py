@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.synchronizer import Inputs
+from grasp_ros.models.sensors import Inputs
 
 
 class Dataset(Protocol):

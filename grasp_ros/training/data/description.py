@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.calibration import Strict
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.manifest import ImagePipeline
 
 DESCRIPTION_NAME = 'dataset.json'
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.reader import STORAGE_SUFFIXES, BagReader
-from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.commands import TWIST, TWIST_STAMPED
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.training.data.command_stream import STAMPED, CommandStream, read_commands
 from grasp_ros.training.data.description import (
     DESCRIPTION_NAME,

@@ -13,7 +13,7 @@ from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.messages.images import ImageError, lazy_decoder, to_model_input
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.training.data.growing_array import GrowingArray
 
 LONGEST_DISORDER_NS = 10**9

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 
 NANOSECONDS = 10**9
 

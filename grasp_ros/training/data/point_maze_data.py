@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import trange
 
-from grasp_ros.control.types import ActionKind
 from grasp_ros.messages.images import from_model_output, to_model_input
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, collect_mass_motion
 from grasp_ros.training.data.description import DatasetError, Description, RecordedAction
 from grasp_ros.training.data.recorded import RecordedWriter

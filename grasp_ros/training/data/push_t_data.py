@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.control.types import ActionKind
-from grasp_ros.models.checkpoint import ImagePipeline
+from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.sim.push_t.camera import PICTURE_SIDE, render
 from grasp_ros.sim.push_t.policy import PushTMotion, record
 from grasp_ros.sim.push_t.symmetry import SYMMETRIES, transform_commands, transform_states

@@ -25,8 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.synchronizer import Inputs
-from grasp_ros.control.types import ActionKind, ActionSpace, ProprioceptionSpace
+from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.sensors import Inputs, ProprioceptionSpace
 from grasp_ros.training.data.dataset import frame_numbers
 from grasp_ros.training.data.description import (
     DESCRIPTION_NAME,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.synchronizer import Inputs
+from grasp_ros.models.sensors import Inputs
 from grasp_ros.sim.motion import MotionData
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
 

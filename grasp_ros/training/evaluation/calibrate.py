@@ -10,12 +10,7 @@ import numpy as np
 import torch
 
 from grasp_ros.models.calibration import ONE_STEP, Calibration
-from grasp_ros.models.checkpoint import (
-    CheckpointError,
-    find_model,
-    load_compact,
-    write_manifest,
-)
+from grasp_ros.models.checkpoint import CheckpointError, find_model, load_compact, write_manifest
 from grasp_ros.training.command import record
 from grasp_ros.training.evaluation.measure import calibrate
 from grasp_ros.training.evaluation.novelty import with_novelty

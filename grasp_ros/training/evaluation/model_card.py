@@ -12,8 +12,8 @@ from torch import Tensor
 
 from grasp_ros.messages.images import encode_compressed, from_model_output
 from grasp_ros.models.calibration import DistanceCurve
-from grasp_ros.models.checkpoint import Manifest
 from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import rollout, side_by_side
 from grasp_ros.training.data.dataset import Dataset, draw_windows
 from grasp_ros.training.evaluation.evaluation import Evaluation

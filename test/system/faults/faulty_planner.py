@@ -14,11 +14,11 @@ from typing import cast
 
 import torch
 
-from grasp_ros.control.types import Plan, PlanProblem
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.node import planner as node
 from grasp_ros.planning import registry
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.problem import Plan, PlanProblem
 from system.faults.orders import Orders
 
 RAISE, NAN, OVERRUN, HANG, OUT_OF_MEMORY, DEVICE_LOST = (

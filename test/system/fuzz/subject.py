@@ -19,9 +19,11 @@ from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
 from grasp_ros.control.observation import Picture
-from grasp_ros.control.types import ActionKind, ActionSpace, Command, Observation, State
+from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import NANOSECONDS
 from grasp_ros.messages.images import ImageError, to_model_input
+from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.protocol import Observation
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from grasp_ros.control.types import ActionKind
+from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, read_manifest
 
 SCALED = ('low', 'high', 'mean', 'std')

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from grasp_ros.tools.demo.report import machine, versions
+from grasp_ros.machine import machine, versions
 
 MEMORY_GROWTH = 0.01
 SHORT_MEMORY_GROWTH = 0.05
