@@ -73,7 +73,8 @@ class Demo:
         with self.log.open('w') as file:
             self.popen = subprocess.Popen(
                 [
-                    sys.executable, '-m', 'grasp_ros.tools.demo.command', '--output', output, *arguments,
+                    sys.executable, '-m', 'grasp_ros.tools.demo.command', '--output', output,
+                    *arguments,
                 ],
                 stdout=file,
                 stderr=subprocess.STDOUT,
