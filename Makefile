@@ -103,7 +103,7 @@ bench: setup
 	@$(VENV_PYTHON) -m grasp_ros.benchmark.command $(ARGS)
 
 bench-push-t: setup
-	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t.command $(ARGS)
+	@$(VENV_PYTHON) -m grasp_ros.benchmark.push_t $(ARGS)
 
 faults: setup
 	@PYTHONPATH=test $(VENV_PYTHON) -m system.faults.command --output out/faults $(ARGS)

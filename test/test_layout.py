@@ -110,7 +110,7 @@ def test_no_two_files_share_a_stem():
     for path in sources():
         if path.stem in SHARED_STEMS:
             continue
-        task = path.parts[0] == 'sim' and len(path.parts) == 3
+        task = path.parts[0] == 'sim'
         other = seen.setdefault(path.stem, (path, task))
         assert other[0] == path or (task and other[1]), f'{path} and {other[0]}'
 

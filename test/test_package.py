@@ -19,7 +19,7 @@ EXECUTABLES = {
     'demo': 'grasp_ros.tools.demo.command',
     'train': 'grasp_ros.training.command',
     'benchmark': 'grasp_ros.benchmark.command',
-    'convert': 'grasp_ros.models.convert.command',
+    'convert': 'grasp_ros.models.convert.__main__',
     'record': 'grasp_ros.tools.record',
     'replay': 'grasp_ros.tools.replay',
     'play': 'grasp_ros.tools.play',

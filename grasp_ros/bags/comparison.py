@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import make_message
+from grasp_ros.bags.message_types import BagError, make_message
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.messages.commands import CommandLayout
 

@@ -10,8 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, stamp_ns
+from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
 from grasp_ros.messages.images import ImageError, lazy_decoder, read_picture
 from grasp_ros.messages.proprioception import ProprioceptionError, ProprioceptionLayout

@@ -13,7 +13,6 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 import grasp_ros
-from grasp_ros.bags.errors import BagError
 
 IMAGE = 'sensor_msgs/msg/Image'
 COMPRESSED_IMAGE = 'sensor_msgs/msg/CompressedImage'
@@ -125,3 +124,7 @@ def _zero(store: Typestore, kind: Any) -> Any:
 def _numpy_name(kind: Any) -> str:
     name = kind[1][0]
     return _NUMPY_NAMES.get(name, name)
+
+
+class BagError(Exception):
+    """A bag cannot be read or written; the message names the file and the way out."""

@@ -12,8 +12,7 @@ from typing import Any
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import Reader
 
-from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import message_texts, new_typestore
+from grasp_ros.bags.message_types import BagError, message_texts, new_typestore
 
 STORAGE_SUFFIXES = ('.mcap', '.db3', '.zstd')
 

@@ -14,8 +14,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.rosbag2.storage_sqlite3 import Sqlite3Writer
 
-from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import make_message, typestore
+from grasp_ros.bags.message_types import BagError, make_message, typestore
 
 Storage = Literal['mcap', 'sqlite3']
 

@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from grasp_ros.benchmark.episodes.timing import time_cell
-from grasp_ros.benchmark.run.arguments import parse, planner_names
-from grasp_ros.benchmark.run.cache import Cache
+from grasp_ros.benchmark.run.arguments import Measurement, measure_and_write, parse, planner_names
 from grasp_ros.benchmark.run.cells import Cell, run_cell
-from grasp_ros.benchmark.run.guesses import TUNING_SEED, evaluation_seeds, tuning_seeds
-from grasp_ros.benchmark.run.measuring import Measurement, measure_and_write
-from grasp_ros.benchmark.run.tuning_run import tune
-from grasp_ros.benchmark.run.variants import VARIANTS
+from grasp_ros.benchmark.run.tuning import tune
+from grasp_ros.benchmark.run.variants import TUNING_SEED, VARIANTS, evaluation_seeds, tuning_seeds
+from grasp_ros.benchmark.run.workers import Cache
 from grasp_ros.benchmark.speed.suite import speed_rows
-from grasp_ros.benchmark.tables.report_files import content_of, write
+from grasp_ros.benchmark.tables.tables import content_of, write
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 
 

@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.benchmark.episodes.episode import lock_step
-from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.episodes.timing import lock_step
+from grasp_ros.benchmark.tables.results import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
@@ -44,7 +44,7 @@ from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.training.command import main as train
 from grasp_ros.training.data.point_maze_data import record
-from grasp_ros.training.evaluation.gates import apply_probe, fit_probe
+from grasp_ros.training.evaluation.acceptance import apply_probe, fit_probe
 
 FIRST_SEED = 1000
 HORIZON, REPLAN_EVERY = 30, 2

@@ -24,8 +24,7 @@ from grasp_ros.control.progress import StallWatch, goal_bounds
 from grasp_ros.control.shared_state import Goal, Situation, Snapshot
 from grasp_ros.control.synchronizer import Data, InputError, Synchroniser
 from grasp_ros.control.timed_plan import TimedPlan
-from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.types import ClampCounts, Command, State
+from grasp_ros.control.types import ClampCounts, Command, State, Timer, untimed
 from grasp_ros.models.action_space import ActionSpace
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.models.sensors import Inputs

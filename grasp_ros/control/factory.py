@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.limits import Limits
-from grasp_ros.control.novelty import Novelty
+from grasp_ros.control.image_checks import GuardConfig, Novelty
+from grasp_ros.control.limits import Limits, longest_stop
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.progress import RELEASE
-from grasp_ros.control.timing import Timer, untimed
+from grasp_ros.control.types import Timer, untimed
 from grasp_ros.messages.images import to_model_input
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.calibration import DistanceCurve
+from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.planning.objective import GoalDistance
+from grasp_ros.models.registry import LearnedModel
+from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import PLANNERS, build
 
 VISIBLE = 0.25
 """Of the squared latent change of one step: half a step of motion is seen by any camera."""
@@ -137,3 +144,211 @@ def one_step_distance(manifest: Manifest, distance: GoalDistance) -> float:
     if distance.kind == 'latent':
         return calibration.one_step_latent or 0.0
     return calibration.one_step_time_to_reach or 0.0
+
+
+LONGEST_STOP_S = 5.0
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """What a configured node works with.
+
+    Attributes:
+        controller: prepared and warmed up.
+        model: on its device.
+        manifest: of the model.
+        planner: of the controller.
+        warm_up_s: solve times of the warm-up, seconds.
+    """
+
+    controller: Controller
+    model: LearnedModel
+    manifest: Manifest
+    planner: Planner
+    warm_up_s: list[float]
+
+
+def assemble(
+    values: dict[str, Any], timer: Timer = untimed, dtype: torch.dtype = torch.float32
+) -> Assembly:
+    """Load the model, build the planner, warm up; for the planning thread.
+
+    Args:
+        values: of the parameters.
+        timer: of the phases of planning.
+        dtype: of the model.
+
+    Raises:
+        ParameterError: naming the parameter that cannot be used.
+        CheckpointError: naming the file that cannot be used.
+    """
+    torch.set_num_threads(values['torch_threads'])
+    device = choose_device(values['device'])
+    model, manifest = load_model(find_model(values['model']), device, dtype)
+    _check_rate(values['control_rate'], manifest)
+    _check_plan_age(values, manifest)
+    planner = build_planner(values, model)
+    limits = build_limits(values, manifest.action_space)
+    controller = build_controller(
+        model, manifest, planner, limits, controller_config(values), values['goal_tolerance'], timer
+    )
+    return Assembly(controller, model, manifest, planner, controller.prepare())
+
+
+def reconfigure(parts: Assembly, values: dict[str, Any]) -> None:
+    """Have the controller follow changed values of the parameters that may change."""
+    config = controller_config(values)
+    parts.controller.reconfigure(
+        policy_for(parts.manifest, parts.planner.distance, config, values['goal_tolerance'])
+    )
+
+
+def controller_config(values: dict[str, Any]) -> ControllerConfig:
+    """The policy that the parameters ask for, without what the manifest says."""
+    return ControllerConfig(
+        horizon=values['planner.horizon'],
+        horizon_mode=values['planner.horizon_mode'],
+        horizon_floor=values['planner.horizon_floor'],
+        image_timeout=values['image_timeout'],
+        sync_tolerance=values['sync_tolerance'],
+        max_plan_age=values['max_plan_age'],
+        planning_delay=values['planning_delay'],
+        estimate_delay=values['latency_compensation'] == 'estimated',
+        replan_period=values['planner.replan_period'],
+        deadline=values['planner.deadline'] or None,
+        max_defect=values['max_plan_defect'] or float('inf'),
+        stall_time=values['planner.stall_time'],
+        give_up_time=values['goal.give_up_time'],
+        stop_decay=values['command.stop_decay'],
+        dry_run=values['dry_run'],
+        seed=values['seed'],
+        guard=guard_config(values),
+    )
+
+
+def guard_config(values: dict[str, Any]) -> GuardConfig:
+    """Bounds of pictures; from which change on motion is visible is for the manifest to say."""
+    return GuardConfig(
+        frozen_timeout=values['frozen_timeout'],
+        frozen_tolerance=values['frozen_tolerance'],
+        min_brightness=values['min_brightness'],
+        min_contrast=values['min_contrast'],
+        max_novelty=values['max_novelty'],
+        novel_images=values['novel_images'],
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of that name; 'auto' takes a GPU where there is one.
+
+    Raises:
+        ParameterError: if it does not exist here.
+    """
+    if name == 'auto':
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ParameterError(
+            f"parameter 'device' is {name!r}; allowed: auto, cpu, cuda, cuda:N"
+        ) from error
+    if device.type not in ('cpu', 'cuda'):
+        raise ParameterError(f"parameter 'device' is {name!r}; allowed: auto, cpu, cuda, cuda:N")
+    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+        raise ParameterError(
+            f"parameter 'device' is {name!r}, but PyTorch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} CUDA devices; use 'cpu' or 'auto', or install a driver "
+            'and a CUDA build of PyTorch'
+        )
+    return device
+
+
+def build_planner(values: dict[str, Any], model: LearnedModel) -> Planner:
+    """The planner that `planner.name` asks for.
+
+    Raises:
+        ParameterError: if it cannot plan with this model.
+    """
+    name = values['planner.name']
+    options = {
+        option.name: values[f'{name}.{option.name}'] for option in fields(PLANNERS[name].config)
+    }
+    try:
+        goal_distance(model, options['goal_distance'])
+    except ValueError as error:
+        raise ParameterError(f"parameter '{name}.goal_distance': {error}") from error
+    try:
+        goal_distance(model, options['goal_distance'], options['manifold_weight'])
+    except ValueError as error:
+        raise ParameterError(f"parameter '{name}.manifold_weight': {error}") from error
+    try:
+        return build(name, model, options)
+    except ValueError as error:
+        raise ParameterError(f"parameter 'planner.name': {error}") from error
+
+
+def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
+    """The model's box, tightened, and the rate and acceleration limits; `command.*` parameters.
+
+    Raises:
+        ParameterError: if a list has the wrong length, leaves no room for a command or no way to
+            stop, or lets a stop take too long.
+    """
+
+    def given(name: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
+        listed = values[name]
+        if not listed:
+            return default
+        if len(listed) != space.size:
+            raise ParameterError(
+                f'parameter {name!r} has {len(listed)} entries; the model commands '
+                f'{space.size}: {", ".join(space.names)}'
+            )
+        return np.array(listed, dtype=np.float64)
+
+    low = np.maximum(space.low, given('command.low', space.low))
+    high = np.minimum(space.high, given('command.high', space.high))
+    if not (low < high).all():
+        raise ParameterError(
+            f"parameters 'command.low' and 'command.high' leave no room: {low.tolist()} to "
+            f'{high.tolist()}'
+        )
+    if space.kind is not ActionKind.POSITION and not ((low <= 0) & (high >= 0)).all():
+        raise ParameterError(
+            f"parameters 'command.low' and 'command.high' leave out zero, so that the robot could "
+            f'never stop: {low.tolist()} to {high.tolist()}'
+        )
+    unlimited = np.full(space.size, np.inf)
+    rate = given('command.max_rate', unlimited)
+    limits = Limits(low, high, rate, given('command.max_acceleration', unlimited))
+    stop_s = longest_stop(space, limits, 1 / values['control_rate'])
+    if stop_s > LONGEST_STOP_S:
+        raise ParameterError(
+            f"parameters 'command.max_rate' and 'command.max_acceleration': a stop may take "
+            f'{stop_s:.1f} s with {rate.tolist()} and {limits.acceleration.tolist()}; allowed are '
+            f"{LONGEST_STOP_S:g} s: raise them, or narrow 'command.low' and 'command.high'"
+        )
+    return limits
+
+
+def _check_plan_age(values: dict[str, Any], manifest: Manifest) -> None:
+    """Plans begin whole model steps after their picture and serve until the next one begins."""
+    step = manifest.model_dt
+    begins = max(1, math.ceil(values['planning_delay'] / step)) * step
+    serves = replan_period(values['planner.replan_period'], manifest) + 1 / values['control_rate']
+    needed = begins + serves
+    if values['max_plan_age'] < needed:
+        raise ParameterError(
+            f"parameter 'max_plan_age' is {values['max_plan_age']:g} s, but with model steps of "
+            f'{step:g} s the picture behind a plan is up to {needed:g} s old while it is executed; '
+            f'set it to {1.5 * needed:g}, say'
+        )
+
+
+def _check_rate(control_rate: float, manifest: Manifest) -> None:
+    if abs(control_rate - manifest.control_rate) > 1e-6 * manifest.control_rate:
+        raise ParameterError(
+            f"parameter 'control_rate' is {control_rate:g} Hz, but the model was trained for "
+            f'{manifest.control_rate:g} Hz (frame_skip {manifest.frame_skip} / model_dt '
+            f'{manifest.model_dt:g} s); set it to {manifest.control_rate:g}'
+        )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from grasp_ros.control.observation import Picture
+from grasp_ros.models.protocol import HasDecoder, HasManifold, WorldModel, side_by_side
 
 LEVELS = 255.0
 UNKNOWN = float('nan')
@@ -174,3 +179,126 @@ def _dark(pixels: Tensor, config: GuardConfig) -> str:
                 f'min_contrast is {config.min_contrast:.1f}'
             )
     return ''
+
+
+@dataclass(frozen=True, eq=False)
+class Novelty:
+    """The larger of two measures, each in units of what 1 of 1000 familiar pictures exceeds.
+
+    Either misses what the other sees: the decoder leaves out what the encoder ignores, as noise
+    and changed colours; the denoiser of latents knows which latents no familiar picture has.
+
+    Attributes:
+        model: the world model.
+        reconstruction_bound: of `reconstruction_error`; None leaves it out.
+        off_manifold_bound: of the model's `off_manifold`; None leaves it out.
+    """
+
+    model: WorldModel
+    reconstruction_bound: float | None = None
+    off_manifold_bound: float | None = None
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor, images: Tensor) -> Tensor:
+        """Novelty (N) of pictures.
+
+        Args:
+            latents: (N, *Z), what the images are encoded to.
+            images: (N, 3, h, w) in [0, 1]; of C cameras (N, C, 3, h, w).
+        """
+        measures = [latents.new_zeros(len(latents))]
+        if self.reconstruction_bound is not None:
+            error = reconstruction_error(self.model, latents, images)
+            measures.append(error / self.reconstruction_bound)
+        if self.off_manifold_bound is not None:
+            distance = cast(HasManifold, self.model).off_manifold(latents)
+            measures.append(distance / self.off_manifold_bound)
+        return torch.stack(measures).amax(dim=0)
+
+
+@torch.no_grad()
+def reconstruction_error(model: WorldModel, latents: Tensor, images: Tensor) -> Tensor:
+    """Root-mean-square error (N) of decoded latents (N, *Z) to their images.
+
+    Images are (N, 3, h, w), or (N, C, 3, h, w) of C cameras.
+    """
+    decoded = cast(HasDecoder, model).decode(latents)
+    return (decoded - side_by_side(images.to(decoded))).square().mean(dim=(1, 2, 3)).sqrt()
+
+
+MOST_STEPS = 5
+"""How far back predictions begin: long enough for errors to show, short enough for one cause."""
+
+
+class Sight(Protocol):
+    """What the model saw at one time."""
+
+    @property
+    def context(self) -> Tensor:
+        """Latents (1, H, *Z), newest last."""
+        ...
+
+    @property
+    def stamps_ns(self) -> tuple[int, ...]:
+        """Of the frames behind them."""
+        ...
+
+
+class PredictionCheck:
+    """Rolls a former sight forward along the commands really published and compares.
+
+    Attributes:
+        error: of the newest comparison, in model steps of motion: the root-mean-square distance of
+            latents, divided by that of one step; NaN while nothing can be compared.
+    """
+
+    def __init__(self, step_ns: int, one_step: float) -> None:
+        """Compare sights up to `MOST_STEPS` model steps apart.
+
+        Args:
+            step_ns: of the model.
+            one_step: mean squared latent distance of one step of motion; NaN where unknown.
+        """
+        self._step_ns = step_ns
+        self._one_step = one_step
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget former sights."""
+        self._former: deque[Sight] = deque()
+        self.error = math.nan
+
+    def update(self, now: Sight, roll: Callable[[Sight, int], Tensor]) -> float:
+        """Compare with the oldest former sight a whole number of steps before `now`.
+
+        Args:
+            now: the newest sight; kept for later comparisons.
+            roll: gives the latent (1, *Z) that the model predicts so many steps after a sight, or
+                the first elements of its last axis, which are compared.
+
+        Returns:
+            The new `error`.
+        """
+        newest = now.stamps_ns[-1]
+        if self._former and newest <= self._former[-1].stamps_ns[-1]:
+            return self.error
+        while self._former and self._steps(self._former[0], newest) > MOST_STEPS:
+            self._former.popleft()
+        sight = next((one for one in self._former if self._whole(one, newest)), None)
+        self.error = math.nan
+        if sight is not None:
+            predicted = roll(sight, self._steps(sight, newest))
+            seen = now.context[:, -1][..., : predicted.shape[-1]]
+            squared = float((predicted - seen).square().mean())
+            self.error = math.sqrt(squared / self._one_step)
+        self._former.append(now)
+        return self.error
+
+    def _steps(self, sight: Sight, newest_ns: int) -> int:
+        return round((newest_ns - sight.stamps_ns[-1]) / self._step_ns)
+
+    def _whole(self, sight: Sight, newest_ns: int) -> bool:
+        """Whether a whole number of steps lies between, to a quarter of one."""
+        gap = newest_ns - sight.stamps_ns[-1]
+        steps = self._steps(sight, newest_ns)
+        return steps > 0 and 4 * abs(gap - steps * self._step_ns) <= self._step_ns

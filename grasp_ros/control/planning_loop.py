@@ -14,19 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.control.config import ControllerConfig
-from grasp_ros.control.horizon import PlanHorizon
-from grasp_ros.control.image_checks import Seen
+from grasp_ros.control.image_checks import PredictionCheck, Seen, Sight
 from grasp_ros.control.limits import Limits, Setpoint, project
-from grasp_ros.control.observation import ContextEncoder, Frame, Picture, View, goal_view
-from grasp_ros.control.prediction_check import PredictionCheck, Sight
+from grasp_ros.control.observation import (
+    ContextEncoder,
+    Frame,
+    Picture,
+    View,
+    ViewEncoder,
+    goal_view,
+)
+from grasp_ros.control.progress import PlanHorizon
 from grasp_ros.control.timed_plan import (
     CommandHistory,
     TimedPlan,
     commands_between,
     published_until,
 )
-from grasp_ros.control.timing import Timer, untimed
-from grasp_ros.control.view_encoder import ViewEncoder
+from grasp_ros.control.types import Timer, untimed
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import WorldModel, rollout, visual
 from grasp_ros.models.sensors import Inputs

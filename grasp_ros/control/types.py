@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import Flag, IntEnum, auto
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,3 +81,21 @@ class Command:
     reason: str
     clamped: Clamp = Clamp.NONE
     observation_stamp_ns: int = 0
+
+
+class Timer(Protocol):
+    """Times what happens inside a `with` block."""
+
+    def __call__(self, phase: str, image_ns: int = 0) -> AbstractContextManager[None]:
+        """Time one phase.
+
+        Args:
+            phase: 'decode', 'preprocess', 'encode' or 'plan'.
+            image_ns: stamp of the camera image that it is spent on; 0 for none.
+        """
+        ...
+
+
+def untimed(phase: str, image_ns: int = 0) -> AbstractContextManager[None]:
+    """A timer that times nothing."""
+    return nullcontext()

@@ -49,7 +49,7 @@ def find_model(name: str) -> Path:
         raise CheckpointError(
             f'{given}: a checkpoint of another project, which may run code where it is loaded, '
             f'not a folder with {WEIGHTS_NAME} and {MANIFEST_NAME}; make one of it with '
-            '`python -m grasp_ros.models.convert.command`'
+            '`python -m grasp_ros.models.convert`'
         )
     shipped = sorted(path.parent.name for path in PRETRAINED.glob(f'*/{MANIFEST_NAME}'))
     raise CheckpointError(

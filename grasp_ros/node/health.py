@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from grasp_ros.control.types import State
-from grasp_ros.node.levels import Hysteresis, Level
-from grasp_ros.node.phases import Latency, PhaseRecorder
+from grasp_ros.node.diagnostics import Hysteresis, Level
+from grasp_ros.node.latency_trace import Latency, PhaseRecorder
 from grasp_ros.planning.protocol import EAGER
 
 JITTERS_KEPT = 600

@@ -19,8 +19,8 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from grasp_ros.control.assembly import Assembly, assemble, reconfigure
 from grasp_ros.control.controller import Controller
+from grasp_ros.control.factory import Assembly, assemble, reconfigure
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
 from grasp_ros.messages.images import ImageError
@@ -30,21 +30,21 @@ from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import take_image, take_proprioception
 from grasp_ros.node.interfaces import Topics, make_topics
-from grasp_ros.node.phases import PhaseRecorder
-from grasp_ros.node.planning_thread import PlanningThread, leave
-from grasp_ros.node.process_tuning import freeze, unfreeze
+from grasp_ros.node.latency_trace import PhaseRecorder
+from grasp_ros.node.planning_thread import PlanningThread, Replanner, leave
 from grasp_ros.node.reach_goal import ReachGoalServer
-from grasp_ros.node.replanner import Replanner
-from grasp_ros.node.state_log import StateLog
-from grasp_ros.node.status_publisher import StatusPublisher
-from grasp_ros.node.ticks import TickMonitor
+from grasp_ros.node.status_publisher import StateLog, StatusPublisher, TickMonitor
 from grasp_ros.node.watchdog import Supervisor, model_files
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
-from grasp_ros.planning.malloc_tuning import allocate_from_one_heap, keep_freed_memory
+from grasp_ros.planning.process_tuning import (
+    allocate_from_one_heap,
+    freeze,
+    keep_freed_memory,
+    unfreeze,
+)
 from grasp_ros.planning.protocol import execution_failed, execution_of
-from grasp_ros.ros.live_parameters import refusal
-from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.ros.parameter_declaration import declare, read, refusal, refuse_unknown
 from grasp_ros.ros.ros_messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
 

@@ -15,8 +15,8 @@ from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.goal_run import GoalRun, Outcome
 from grasp_ros.control.observation import Picture
+from grasp_ros.control.progress import GoalRun, Outcome
 from grasp_ros.control.types import Command
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from grasp_ros.control.assembly import Assembly
-from grasp_ros.control.types import Command
+from grasp_ros.control.factory import Assembly
+from grasp_ros.control.types import Command, State
 from grasp_ros.messages.status import Statistics, status_fields
 from grasp_ros.msg import PlanStatus
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.interfaces import Topics
-from grasp_ros.node.replanner import Replanned, Replanner
-from grasp_ros.node.ticks import TickMonitor
+from grasp_ros.node.planning_thread import Replanned, Replanner
 from grasp_ros.node.watchdog import Supervisor
 from grasp_ros.ros.ros_messages import image_message
 
@@ -93,3 +93,68 @@ class StatusPublisher:
                 parts.model.device,
             ),
         )
+
+
+class TickMonitor:
+    """Compares ticks with the schedule of the timer that makes them.
+
+    Attributes:
+        missed: ticks that came later than half a period, or not at all.
+    """
+
+    def __init__(self, period_ns: int, start_ns: int) -> None:
+        """Expect one tick each `period_ns`, the first one a period after `start_ns`."""
+        self._period_ns = period_ns
+        self._start_ns = start_ns
+        self._previous = 0
+        self.missed = 0
+
+    def tick(self, now_ns: int) -> float:
+        """Count a tick at `now_ns`, on the clock of the schedule.
+
+        Returns:
+            Its lateness in seconds, less than a period: it belongs to the newest tick due.
+        """
+        number, late_ns = divmod(now_ns - self._start_ns, self._period_ns)
+        if number < self._previous:  # time has jumped back: the schedule starts anew
+            self._previous = number
+        self.missed += max(0, number - self._previous - 1) + (2 * late_ns > self._period_ns)
+        self._previous = number
+        return late_ns / 1e9
+
+
+THROTTLE_S = 5.0
+
+
+class StateLog:
+    """Logs each state once, and each kind of warning every few seconds at most."""
+
+    def __init__(self, logger: Any) -> None:
+        """Log to `logger`, of a ROS node."""
+        self._logger = logger
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was said, as on activation."""
+        self._state: State | None = None
+        self._warned: dict[str, float] = {}
+
+    def state(self, command: Command) -> None:
+        """Say that the state has changed, if so."""
+        if command.state == self._state:
+            return
+        self._state = command.state
+        text = f'{command.state.name}: {command.reason}' if command.reason else command.state.name
+        # rclpy refuses one call site with two severities.
+        if command.state >= State.STALE_IMAGE:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+    def warn(self, key: str, text: str, once: bool = False) -> None:
+        """Warn at most every few seconds for each `key`, or once since `clear`."""
+        now = time.monotonic()
+        if key in self._warned and (once or now - self._warned[key] < THROTTLE_S):
+            return
+        self._warned[key] = now
+        self._logger.warning(text)

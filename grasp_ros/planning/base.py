@@ -14,10 +14,9 @@ from torch import Tensor
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.candidates import Candidates, join, to_plan
 from grasp_ros.planning.cuda_graphs import Executor, wait_for
+from grasp_ros.planning.initial_guess import SeedOptions, action_choices, make_seeds
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.planning.proposals import action_choices
-from grasp_ros.planning.seeds import SeedOptions, make_seeds
 
 TIMED_ROLLOUTS = 5
 JUDGEMENT_ROLLOUTS = 2.0

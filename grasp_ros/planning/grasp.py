@@ -25,13 +25,12 @@ from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.cuda_graphs import Executor, Pace, executor_for, problem_of, tensors_of
 from grasp_ros.planning.gauss_newton import GaussNewtonIteration
-from grasp_ros.planning.latent_scale import spread_of
-from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Moments, Precision
+from grasp_ros.planning.initial_guess import SeedOptions, fill
+from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Moments, Precision, spread_of
 from grasp_ros.planning.objective import completed, rollout_gradient, squared_error
 from grasp_ros.planning.options import changed, option
 from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import draw, sample_costs, select
-from grasp_ros.planning.seeds import SeedOptions, fill
 
 SyncKind = Literal['gradient', 'cem', 'sweeps']
 ActionStepKind = Literal['adam', 'gauss_newton']

@@ -1,12 +1,19 @@
-"""Starting points of a solve: the previous plan shifted in time, or a line to the goal."""
+"""Where a solve starts: the warm start, the greedy rollout, proposals.
+
+The cold start is that of arXiv 2602.00475: states on the line to the goal.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from grasp_ros.planning.candidates import Candidates, join, judge
+from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
+from grasp_ros.planning.objective import GoalDistance, completed
+from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
 
 
@@ -85,3 +92,206 @@ def _filled(plan: Plan, steps: int, stop: Tensor) -> Tensor:
 def _advance(states: Tensor, steps: int) -> Tensor:
     held = states[:, -1:].expand(-1, steps, *states.shape[2:])
     return torch.cat([states[:, steps:], held], dim=1)
+
+
+@dataclass(frozen=True)
+class SeedOptions(DistanceOptions):
+    """Where a solve starts, and by what rollouts are judged."""
+
+    path_weight: float = option(
+        1.0, 'weight of the mean goal distance when rollouts are judged', 0, 1e6
+    )
+    seed_warm_start: bool = option(True, 'start a candidate from the shifted previous plan')
+    seed_greedy: bool = option(False, 'start a candidate from the greedy rollout')
+    greedy_choices: int = option(16, 'actions that the greedy rollout chooses among', 1, 100000)
+    proposals: int = option(
+        0, 'correlated random rollouts that seed candidates; 0 for none', 0, 100000
+    )
+
+
+def make_seeds(
+    distance: GoalDistance,
+    problem: PlanProblem,
+    init: Plan | None,
+    options: SeedOptions,
+    choices: Tensor | None,
+    generator: torch.Generator,
+    executor: Executor | None = None,
+) -> Candidates:
+    """Starting points (B, C), judged by their serial rollouts.
+
+    The states of a warm start are those of the previous plan; those of a start without any seed
+    lie on the line to the goal; all others are rollouts.
+
+    Args:
+        distance: goal distance; its model predicts.
+        problem: B problems.
+        init: the previous plan, shifted to now, or None.
+        options: which seeds.
+        choices: (M, A) actions of the greedy rollout; not used without `seed_greedy`.
+        generator: of the proposals.
+        executor: runs the rollouts; None runs them eagerly.
+    """
+    given: list[Tensor] = []
+    lifted: list[Tensor] = []
+    if init is not None and options.seed_warm_start:
+        given.append(init.actions[:, None])
+        lifted.append(init.states[:, None])
+    elif not (options.seed_greedy or options.proposals):
+        goal = completed(distance.model, problem.goal, problem.context[:, -1])
+        states, actions = cold_start(replace(problem, goal=goal))
+        given.append(actions[:, None])
+        lifted.append(states[:, None])
+    if options.proposals:
+        given.append(correlated_actions(problem, options.proposals, generator))
+    if not options.seed_greedy:
+        choices = None
+    stacked = torch.cat(given, dim=1) if given else None
+
+    def roll(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+        own = problem_of(tensors[: len(inputs)], problem.horizon)
+        rest = list(tensors[len(inputs) :])
+        picked = None if choices is None else rest.pop(0)
+        return seed_rollouts(distance, own, picked, rest.pop(0) if rest else None)
+
+    inputs = tensors_of(problem)
+    more = [tensor for tensor in (choices, stacked) if tensor is not None]
+    key = ('seeds', choices is not None, problem.horizon)
+    actions, rolled = (executor or Executor())(key, roll, *inputs, *more)
+    states = rolled
+    if lifted:
+        at = 0 if choices is None else 1
+        states = torch.cat([rolled[:, :at], *lifted, rolled[:, at + 1 :]], dim=1)
+    return judge(distance, problem, actions, states, rolled, options.path_weight)
+
+
+def fill(seeds: Candidates, count: int) -> Candidates:
+    """The best `count` seeds of each problem, repeated in turn where there are fewer."""
+    keep = seeds.best(count)
+    missing = count - keep.cost.shape[1]
+    if missing <= 0:
+        return keep
+    again = torch.arange(missing, device=keep.cost.device) % keep.cost.shape[1]
+    return join(keep, keep.take(again.expand(keep.cost.shape[0], -1)))
+
+
+SHORTEST_SEGMENT = 4
+LONGEST_SEGMENT = 20
+
+
+def correlated_actions(
+    problem: PlanProblem, count: int, generator: torch.Generator
+) -> Tensor:
+    """Piecewise constant random commands, each held for 4 to 20 control periods.
+
+    Args:
+        problem: gives bounds, horizon T, commands in an action and the number of problems B.
+        count: proposals P for each problem.
+        generator: of the randomness.
+
+    Returns:
+        Normalised actions (B, P, T, A) inside the bounds.
+    """
+    low, high = _command_box(problem)
+    periods = problem.horizon * problem.frame_skip
+    rows, device, dtype = problem.batch * count, low.device, low.dtype
+    segments = periods // SHORTEST_SEGMENT + 1
+    durations = torch.randint(
+        SHORTEST_SEGMENT,
+        LONGEST_SEGMENT + 1,
+        (rows, segments),
+        generator=generator,
+        device=device,
+    )
+    ends = durations.cumsum(dim=1)
+    steps = torch.arange(periods, device=device)
+    segment = torch.searchsorted(ends, steps.expand(rows, -1).contiguous(), right=True)
+    shape = (rows, segments, low.shape[0])
+    direction = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+    direction = direction / direction.abs().amax(dim=-1, keepdim=True)
+    speed = torch.rand((*shape[:2], 1), generator=generator, device=device, dtype=dtype).sqrt()
+    centre, half = (low + high) / 2, (high - low) / 2
+    held = centre + half * direction * speed
+    index = segment[..., None].expand(-1, -1, low.shape[0])
+    commands = held.gather(1, index)
+    return commands.reshape(problem.batch, count, problem.horizon, -1)
+
+
+def action_choices(problem: PlanProblem, count: int) -> Tensor:
+    """Evenly spread actions (count + 1, A) to choose among: Sobol points and the stop action.
+
+    Half of the points are moved to the surface of the box, where fast motion is. All commands of
+    an action are the same: that is how robots move, and leaves few dimensions to spread over.
+    """
+    low, high = _command_box(problem)
+    sobol = torch.quasirandom.SobolEngine(low.shape[0], scramble=True, seed=0)
+    points = sobol.draw(count).to(low) * 2 - 1
+    surface = points / points.abs().amax(dim=-1, keepdim=True).clamp(min=1e-6)
+    points[::2] = surface[::2]
+    spread = (low + high) / 2 + points * (high - low) / 2
+    return torch.cat([problem.stop_action[None], spread.repeat(1, problem.frame_skip)])
+
+
+def _command_box(problem: PlanProblem) -> tuple[Tensor, Tensor]:
+    """Bounds (R,) of one command; those of all commands of an action are the same."""
+    size = problem.action_low.shape[0] // problem.frame_skip
+    return problem.action_low[:size], problem.action_high[:size]
+
+
+@torch.no_grad()
+def seed_rollouts(
+    distance: GoalDistance, problem: PlanProblem, choices: Tensor | None, actions: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Roll out given actions and the greedy policy together, one prediction a step.
+
+    At each step the greedy rollout takes the choice whose prediction is nearest to the goal.
+
+    Args:
+        distance: goal distance; its model predicts.
+        problem: B problems with horizon T.
+        choices: (M, A) the greedy policy's choices, or None for no greedy rollout.
+        actions: (B, P, T, A) to roll out as they are, or None.
+
+    Returns:
+        Actions (B, C, T, A) and states (B, C, T, *Z); the greedy rollout is the first of the C.
+    """
+    model, batch, horizon = distance.model, problem.batch, problem.horizon
+    greedy = 0 if choices is None else len(choices)
+    given = 0 if actions is None else actions.shape[1]
+    rows = greedy + given
+    frames = problem.context[:, None].expand(-1, rows, *problem.context.shape[1:])
+    taken = problem.past_actions[:, None].expand(-1, rows, *problem.past_actions.shape[1:])
+    tried = problem.context.new_empty(horizon, batch, rows, 1, model.action_dim)
+    if choices is not None:
+        tried[:, :, :greedy, 0] = choices
+    if actions is not None:
+        tried[:, :, greedy:, 0] = actions.permute(2, 0, 1, 3)
+    goal = problem.goal[:, None]
+    first_rows = rows * torch.arange(batch, device=goal.device)
+    states, bests = [], []
+    for now in tried.unbind(0):
+        window = now if model.history == 1 else torch.cat([taken, now], dim=2)
+        flat = model.predict(frames.flatten(0, 1), window.flatten(0, 1))
+        following = flat.unflatten(0, (batch, rows))
+        if choices is not None:
+            best = distance(following[:, :greedy], goal).argmin(dim=1)
+            bests.append(best)
+            best = best + first_rows
+            chosen = flat.index_select(0, best)[:, None].expand(-1, greedy, *goal.shape[2:])
+            following = torch.cat([chosen, following[:, greedy:]], dim=1)
+        states.append(following)
+        if model.history == 1:
+            frames = following[:, :, None]
+            continue
+        frames = torch.cat([frames[:, :, 1:], following[:, :, None]], dim=2)
+        taken = window[:, :, 1:]
+        if choices is not None:
+            past = taken.flatten(0, 1).index_select(0, best)[:, None]
+            taken = torch.cat([past.expand(-1, greedy, -1, -1), taken[:, greedy:]], dim=1)
+    # All greedy rows have come to the same state; one of them is kept.
+    kept = torch.stack(states, dim=2)[:, max(0, greedy - 1) :]
+    if choices is None:
+        return tried[:, :, :, 0].permute(1, 2, 0, 3), kept
+    followed = choices[torch.stack(bests, dim=1)][:, None]
+    rest = tried[:, :, greedy:, 0].permute(1, 2, 0, 3)
+    return torch.cat([followed, rest], dim=1), kept

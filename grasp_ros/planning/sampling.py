@@ -9,10 +9,10 @@ from torch import Tensor
 
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.initial_guess import SeedOptions
 from grasp_ros.planning.objective import GoalDistance, rollout_cost
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.planning.seeds import SeedOptions
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.sim.motion import sample_free
 from grasp_ros.sim.rooms.episodes import Episode, make_episode, path_lengths
-from grasp_ros.sim.rooms.maze import draw_maze
-from grasp_ros.sim.rooms.two_rooms import TwoRooms, draw_two_rooms
+from grasp_ros.sim.rooms.layouts import TwoRooms, draw_maze, draw_two_rooms
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
 BUDGET_PER_STEP = 1.5

@@ -24,8 +24,14 @@ from sensor_msgs.msg import CompressedImage, Image
 from grasp_ros.messages.images import ImageError, read_picture
 from grasp_ros.ros.qos import DURABILITIES, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_decoder, image_message
-from grasp_ros.tools.goal_client import ActionError, goal_message, reach
-from grasp_ros.tools.waiting import SLICE_S, Interruption, spin_until
+from grasp_ros.tools.goal_client import (
+    SLICE_S,
+    ActionError,
+    Interruption,
+    goal_message,
+    reach,
+    spin_until,
+)
 
 INTERRUPTED = 130
 DESCRIPTION = """\

@@ -19,8 +19,7 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.bags.errors import BagError
-from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
+from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.ros.qos import goal_image_qos
 from grasp_ros.ros.ros_messages import message_class, time_message

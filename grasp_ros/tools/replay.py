@@ -8,7 +8,9 @@ import platform
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,20 +20,19 @@ import torch
 from tqdm import tqdm
 
 from grasp_ros.bags.comparison import Comparison, command_layout, compare, read_commands
-from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.events import Event, Source, check, events, is_image
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.control.assembly import Assembly, assemble
+from grasp_ros.control.factory import Assembly, assemble
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.models.sensors import image_topic
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.yaml_file import read_values
-from grasp_ros.tools.stopwatch import Stopwatch
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a
@@ -305,6 +306,40 @@ def _parser() -> argparse.ArgumentParser:
     add('--tolerance', type=float, default=0.0, metavar='X',
         help="largest allowed difference, the action's units (default: %(default)s)")
     return parser
+
+
+class Stopwatch:
+    """A timer of the core that takes the solves out of laps; one thread only."""
+
+    def __init__(self) -> None:
+        """Start the first lap."""
+        self._solving = [0.0, 0.0]
+        self._began = self._now()
+
+    @contextmanager
+    def __call__(self, phase: str, image_ns: int = 0) -> Iterator[None]:
+        """See `grasp_ros.control.timing.Timer`."""
+        began = self._now()
+        try:
+            yield
+        finally:
+            if phase == 'plan':
+                for index, (before, after) in enumerate(zip(began, self._now(), strict=True)):
+                    self._solving[index] += after - before
+
+    def lap(self) -> tuple[float, float]:
+        """End a lap: its seconds outside the solves, by the wall clock and of this thread's CPU."""
+        now = self._now()
+        wall, cpu = (
+            after - before - solving
+            for after, before, solving in zip(now, self._began, self._solving, strict=True)
+        )
+        self._began, self._solving = now, [0.0, 0.0]
+        return wall, cpu
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.thread_time()
 
 
 if __name__ == '__main__':

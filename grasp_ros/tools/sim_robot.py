@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.time import Time
+from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -25,7 +27,6 @@ from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_message
 from grasp_ros.ros.spin import spin
 from grasp_ros.sim.camera_robot import ROBOTS, FeelingRobot, Pose, RobotSettings
-from grasp_ros.tools.sim_time import SimTime
 
 CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'
 GOAL_PERIOD_S = 1.0
@@ -182,6 +183,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 2 where a parameter is wrong.
     """
     return spin('sim_robot', arguments, lambda _ended: SimRobotNode())
+
+
+START_S = 1.0
+"""Zero would mean that there is no time yet."""
+
+
+class SimTime:
+    """Steady seconds for physics and stamps for messages."""
+
+    def __init__(self, node: Node, scale: float, tick_s: float) -> None:
+        """Begin.
+
+        Args:
+            node: publishes.
+            scale: simulated seconds per second. At 1 it is the machine's time; any other runs
+                in ticks and is published on /clock, so that all that happens between two ticks
+                happens at the same time. A machine that is too slow makes it slower, not coarser.
+            tick_s: simulated seconds of a tick.
+        """
+        self.tick_period_s = tick_s / scale
+        self._node = node
+        self._tick_ns = round(tick_s * 1e9)
+        self._now_ns = round(START_S * 1e9)
+        self._clock = None if scale == 1.0 else node.create_publisher(ClockMessage, '/clock', 10)
+
+    def seconds(self) -> float:
+        """Now, in seconds that only grow."""
+        return time.monotonic() if self._clock is None else self._now_ns / 1e9
+
+    def stamp(self) -> Time:
+        """Now, for the header of a message."""
+        if self._clock is None:
+            return self._node.get_clock().now()
+        return Time(nanoseconds=self._now_ns, clock_type=ClockType.ROS_TIME)
+
+    def tick(self, count: int = 1) -> None:
+        """Let simulated time go on; the machine's does by itself."""
+        if self._clock is not None:
+            self._now_ns += count * self._tick_ns
+            self._clock.publish(ClockMessage(clock=self.stamp().to_msg()))
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactModel
@@ -24,24 +24,16 @@ from grasp_ros.sim.registry import TASKS, Task
 from grasp_ros.training.data.bag_arguments import add_arguments, extraction, given_options
 from grasp_ros.training.data.extract import extract, report
 from grasp_ros.training.data.simulated import MotionDataset
-from grasp_ros.training.distributed import (
-    number,
-    processes,
-    started_by_torchrun,
-    wait_for_all,
-)
-from grasp_ros.training.evaluation.gates import Gates, measure
+from grasp_ros.training.evaluation.acceptance import Gates, measure
 from grasp_ros.training.evaluation.measure import calibrate
-from grasp_ros.training.evaluation.novelty import with_novelty
 from grasp_ros.training.from_recorded import train_from_recorded
-from grasp_ros.training.loop import Log
+from grasp_ros.training.loop import Log, number, processes, started_by_torchrun, wait_for_all
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
-from grasp_ros.training.losses.manifold import calibrate_manifold
+from grasp_ros.training.losses.manifold import calibrate_manifold, with_novelty
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.phases import PRECISIONS, Trainer
 from grasp_ros.training.recipes import RECIPES, RECORDED, SIMULATED_ONLY, TrainConfig
-from grasp_ros.training.run_folder import check_settings, spent_minutes, versions
-from grasp_ros.training.tensorboard import tensorboard_log
+from grasp_ros.training.run_folder import check_settings, spent_minutes, tensorboard_log, versions
 
 HELD_OUT_LAYOUTS = 50
 ON_POLICY_EPISODES_EACH = 4

@@ -12,16 +12,14 @@ from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.manifest import Manifest
-from grasp_ros.training.data.description import DatasetError
+from grasp_ros.training.data.dataset import DatasetError
 from grasp_ros.training.data.recorded import RecordedDataset
-from grasp_ros.training.distributed import number
-from grasp_ros.training.evaluation.evaluation import Evaluation, evaluate
+from grasp_ros.training.evaluation.acceptance import Evaluation, evaluate
 from grasp_ros.training.evaluation.measure import calibrate
 from grasp_ros.training.evaluation.model_card import write_report
-from grasp_ros.training.evaluation.novelty import with_novelty
-from grasp_ros.training.loop import Log
+from grasp_ros.training.loop import Log, number
 from grasp_ros.training.losses.latents import encode_all
-from grasp_ros.training.losses.manifold import calibrate_manifold
+from grasp_ros.training.losses.manifold import calibrate_manifold, with_novelty
 from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import TrainConfig
 from grasp_ros.training.run_folder import check_settings

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
-
-from grasp_ros.training.distributed import number, of_the_first, several, wait_for_all
 
 SAVE_EVERY_S = 60.0
 LOG_EVERY = 50
@@ -213,3 +212,66 @@ def interrupt_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed.is_set():
         raise KeyboardInterrupt
+
+
+@contextmanager
+def processes(device: str) -> Iterator[str]:
+    """Join the other processes where `torchrun` started this one.
+
+    Args:
+        device: to train on; `cuda` becomes the GPU of this process.
+
+    Yields:
+        The device of this process.
+    """
+    if not started_by_torchrun():
+        yield device
+        return
+    on_gpu = device.startswith('cuda')
+    if on_gpu:
+        device = f'cuda:{os.environ["LOCAL_RANK"]}'
+        torch.cuda.set_device(device)
+    distributed.init_process_group('nccl' if on_gpu else 'gloo')
+    try:
+        with ExitStack() as stack:
+            if number():
+                silence = stack.enter_context(Path(os.devnull).open('w'))
+                stack.enter_context(redirect_stdout(silence))
+            yield device
+    finally:
+        distributed.destroy_process_group()
+
+
+def started_by_torchrun() -> bool:
+    """Whether there are other processes, or could be."""
+    return 'TORCHELASTIC_RUN_ID' in os.environ
+
+
+def several() -> bool:
+    """Whether other processes train, too."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def number() -> int:
+    """Of this process; the first one is 0."""
+    return distributed.get_rank() if several() else 0
+
+
+def share(batch: int) -> int:
+    """This process's part of a batch, at least one."""
+    return max(1, batch // distributed.get_world_size()) if several() else batch
+
+
+def wait_for_all() -> None:
+    """Return when all processes have come here."""
+    if several():
+        distributed.barrier()
+
+
+def of_the_first(value: float) -> float:
+    """What the first process says: all must decide alike."""
+    if not several():
+        return value
+    said = [value]
+    distributed.broadcast_object_list(said, src=0)
+    return said[0]

@@ -14,16 +14,21 @@ from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.data.dataset import Dataset, draw_windows
 from grasp_ros.training.data.simulated import MotionDataset
-from grasp_ros.training.distributed import share
-from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase
+from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase, share
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 from grasp_ros.training.losses.manifold import denoiser_loss
-from grasp_ros.training.losses.predictor import LatentMotion, predictor_loss
-from grasp_ros.training.losses.reach_graph import ReachLabels, graph_reach_loss, label, median_step
-from grasp_ros.training.losses.time_to_reach import reach_loss
+from grasp_ros.training.losses.time_to_reach import (
+    ReachLabels,
+    graph_reach_loss,
+    label,
+    median_step,
+    reach_loss,
+)
 from grasp_ros.training.losses.world_model import (
+    LatentMotion,
     WorldModelWeights,
     inverse_heads,
+    predictor_loss,
     reconstruction_error,
     world_model_loss,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from grasp_ros.training.distributed import number, wait_for_all
+from grasp_ros.training.loop import Log, number, wait_for_all
 
 
 def check_settings(settings: Mapping[str, Any], work: Path) -> None:
@@ -52,3 +52,28 @@ def versions() -> dict[str, str]:
         'torch': torch.__version__,
         'numpy': np.__version__,
     }
+
+
+def tensorboard_log(folder: Path) -> Log:
+    """A log that TensorBoard shows with `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        ValueError: if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            '--tensorboard needs a package that is not installed: pip install tensorboard'
+        ) from error
+    writer = SummaryWriter(str(folder))
+
+    def log(phase: str, iteration: int, terms: Mapping[str, float]) -> None:
+        for name, value in terms.items():
+            writer.add_scalar(f'{phase}/{name}', value, iteration)
+        writer.flush()
+
+    return log

@@ -9,11 +9,11 @@ import pytest
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.message_types import (
     IMAGE,
     PLAN,
     STATUS,
+    BagError,
     header,
     make_message,
     stamp_ns,

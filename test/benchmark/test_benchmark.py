@@ -8,14 +8,19 @@ import torch
 from grasp_ros.benchmark.command import main
 from grasp_ros.benchmark.episodes.timing import Timing
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
-from grasp_ros.benchmark.run.guesses import evaluation_seeds
 from grasp_ros.benchmark.run.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
-from grasp_ros.benchmark.run.variants import VARIANTS
+from grasp_ros.benchmark.run.variants import VARIANTS, evaluation_seeds
 from grasp_ros.benchmark.speed.iteration import measure_iteration, random_problem
-from grasp_ros.benchmark.speed.per_step_loop import loop_loss
-from grasp_ros.benchmark.tables.comparison import censored_curves, paired_tests, time_comparison
-from grasp_ros.benchmark.tables.results import RowData, key_of
-from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.speed.references import loop_loss
+from grasp_ros.benchmark.tables.results import (
+    RowData,
+    censored_curves,
+    key_of,
+    mcnemar,
+    paired_tests,
+    success_interval,
+    time_comparison,
+)
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.planning.objective import goal_distance, lifted_gradients
 from grasp_ros.planning.registry import PLANNERS
@@ -119,7 +124,7 @@ def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
     arguments = ['--planners', 'greedy', '--timed-episodes', '0']
     first = run(tmp_path, *arguments)
     monkeypatch.setattr(
-        'grasp_ros.benchmark.running.map_cells', lambda function, cells, **_: iter(
+        'grasp_ros.benchmark.run.workers.map_cells', lambda function, cells, **_: iter(
             pytest.fail('a finished cell was run again') for _ in cells
         )
     )
@@ -132,7 +137,7 @@ def test_an_interrupted_run_writes_what_it_has(tmp_path, monkeypatch):
         yield 0, function(cells[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('grasp_ros.benchmark.measuring.run_all', interrupted)
+    monkeypatch.setattr('grasp_ros.benchmark.run.arguments.run_all', interrupted)
     command = ['--tasks', 'two_room', *QUICK, '--planners', 'greedy', 'grasp']
     assert main([*command, '--output', str(tmp_path)]) == 130
     results = json.loads((tmp_path / 'results.json').read_text())

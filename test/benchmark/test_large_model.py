@@ -3,7 +3,7 @@
 import json
 
 import torch
-from test_foreign_models import MODELS, build
+from test_published import MODELS, build
 
 from grasp_ros.benchmark.speed import large_model
 from grasp_ros.benchmark.speed.large_model import solve_once

@@ -5,11 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grasp_ros.benchmark.latency.latency import Trial as LatencyTrial
-from grasp_ros.benchmark.latency.latency import run_trial
-from grasp_ros.benchmark.latency.latency_report import markdown, paired, paired_markdown, summarise
-from grasp_ros.benchmark.latency.on_arrival import OnArrival
-from grasp_ros.benchmark.latency.slow_planning import overshoot
+from grasp_ros.benchmark.latency import OnArrival, run_trial
+from grasp_ros.benchmark.latency import Trial as LatencyTrial
+from grasp_ros.benchmark.latency_report import markdown, paired, paired_markdown, summarise
+from grasp_ros.benchmark.slow_planning import overshoot
 from harness.controller_rig import CONFIG, PERIOD, Rig
 from harness.toy_models import picture
 

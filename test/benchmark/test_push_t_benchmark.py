@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from grasp_ros.benchmark.push_t import probe as push_t_probe
-from grasp_ros.benchmark.push_t.command import main, parse, planners_at
+from grasp_ros.benchmark.push_t.__main__ import PICKS, PUSH_T_VARIANTS, main, parse, planners_at
 from grasp_ros.benchmark.push_t.oracle import (
     ACTION_SPACE,
     OracleModel,
@@ -24,12 +24,11 @@ from grasp_ros.benchmark.push_t.push_t_cells import (
     ORACLE,
     PushTrial,
     episode_of,
+    imagined_share,
     run_subject,
     subject_of,
 )
 from grasp_ros.benchmark.push_t.push_t_tables import failure_table, paper_tables
-from grasp_ros.benchmark.push_t.push_t_variants import PICKS, PUSH_T_VARIANTS
-from grasp_ros.benchmark.push_t.recorded_commands import imagined_share
 from grasp_ros.benchmark.run.cells import Cell
 from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS
 from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
@@ -218,7 +217,7 @@ def test_command_writes_table_and_plots_and_goes_on(tmp_path, monkeypatch, rando
     for name in ('push_t', 'push_t_open_loop', 'push_t_oracle_open_loop'):
         assert (tmp_path / f'{name}.png').stat().st_size > 1000
     monkeypatch.setattr(
-        'grasp_ros.benchmark.running.map_cells', lambda function, cells, **_: iter(
+        'grasp_ros.benchmark.run.workers.map_cells', lambda function, cells, **_: iter(
             pytest.fail('a finished cell was run again') for _ in cells
         )
     )

@@ -8,8 +8,14 @@ import torch
 
 from grasp_ros.benchmark.speed import suite as speed_suite
 from grasp_ros.benchmark.speed.iteration import Contest, measure_iteration
-from grasp_ros.benchmark.speed.speed_floor import Peak, counted_bytes, counted_flops, floor_ms
-from grasp_ros.benchmark.speed.speed_models import MlpPredictor, PatchPredictor
+from grasp_ros.benchmark.speed.references import (
+    MlpPredictor,
+    PatchPredictor,
+    Peak,
+    counted_bytes,
+    counted_flops,
+    floor_ms,
+)
 from grasp_ros.benchmark.tables.plots import plot_speed
 from grasp_ros.benchmark.tables.tables import speed_table
 from grasp_ros.models.compact.model import CompactConfig, CompactModel

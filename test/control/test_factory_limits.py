@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_ros.control.assembly import build_limits
+from grasp_ros.control.factory import build_limits
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.parameters.parameter import ParameterError
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from grasp_ros.control.goal_run import GoalRun, Outcome
+from grasp_ros.control.progress import GoalRun, Outcome
 from grasp_ros.control.types import State
 
 NAN = math.nan

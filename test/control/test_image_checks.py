@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Seen, alike
-from grasp_ros.control.novelty import Novelty
-from grasp_ros.control.observation import View
+from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Novelty, Seen, alike
+from grasp_ros.control.observation import LastInput, View
 from grasp_ros.control.types import State
-from grasp_ros.control.view_encoder import LastInput
 from harness.controller_rig import CONFIG, MS, PERIOD, Rig
 from harness.toy_models import picture
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grasp_ros.control.prediction_check import MOST_STEPS, PredictionCheck
+from grasp_ros.control.image_checks import MOST_STEPS, PredictionCheck
 from harness.controller_rig import CONFIG, PERIOD, Rig
 
 STEP = 100

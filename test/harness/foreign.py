@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from grasp_ros.models.published.vision import VisionTransformer
+from grasp_ros.models.published.transformer import VisionTransformer
 
 TINY_VIT = {'width': 64, 'depth': 2, 'heads': 1, 'patch': 14, 'grid': 4}
 TRUE_VIT = {'width': 384, 'depth': 12, 'heads': 6, 'patch': 14, 'grid': 37}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from grasp_ros.training.data.description import Description
+from grasp_ros.training.data.dataset import Description
 from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 
 STEP = 0.04

@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from grasp_ros.control.assembly import assemble
+from grasp_ros.control.factory import assemble
 from grasp_ros.control.types import State
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import (
@@ -22,7 +22,7 @@ from grasp_ros.models.checkpoint import (
     find_model,
     load_model,
 )
-from grasp_ros.models.convert import command as convert
+from grasp_ros.models.convert import __main__ as convert
 from grasp_ros.models.convert import pickled
 from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
 from grasp_ros.models.convert.foreign import check_weights

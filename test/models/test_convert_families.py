@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from grasp_ros.models.checkpoint import CheckpointError, load_model
-from grasp_ros.models.convert import command as convert
+from grasp_ros.models.convert import __main__ as convert
 from grasp_ros.models.convert.le_wm_checkpoint import convert as from_le_wm
 from grasp_ros.models.convert.pickled import Contents, pickle_globals, unpickle
 from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig

@@ -7,11 +7,10 @@ import torch
 from torch import nn
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, CheckpointError, load_model
-from grasp_ros.models.convert import command as convert
-from grasp_ros.models.errors import TrustError
+from grasp_ros.models.convert import __main__ as convert
+from grasp_ros.models.errors import TrustError, trusted_file
 from grasp_ros.models.protocol import Observation, rollout
 from grasp_ros.models.published.exported import ENCODER_NAME, PREDICTOR_NAME
-from grasp_ros.models.trust import trusted_file
 
 STATISTICS = """{
   "action": {"kind": "velocity", "names": ["x", "y"], "units": ["m/s", "m/s"],

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from grasp_ros.models.checkpoint import Calibration, load_model
-from grasp_ros.models.compact.keypoints import SPREAD, KeypointEncoder
-from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.models.calibration import Calibration
+from grasp_ros.models.checkpoint import load_model
+from grasp_ros.models.compact.model import SPREAD, CompactConfig, CompactModel, KeypointEncoder
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.gates import Gates
+from grasp_ros.training.evaluation.acceptance import Gates
 
 SIZE, CELL = 32, 4
 

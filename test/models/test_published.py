@@ -11,8 +11,7 @@ from grasp_ros.models.protocol import Observation
 from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
 from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig, rotate, rotations
 from grasp_ros.models.published.le_wm import LeWm, LeWmConfig
-from grasp_ros.models.published.transformer import FrameTransformer
-from grasp_ros.models.published.vision import VisionTransformer
+from grasp_ros.models.published.transformer import FrameTransformer, VisionTransformer
 
 TINY_DINO_WM = DinoWmConfig(
     image_size=16, encoder_image_size=8, patch=4, grid=3, encoder_width=8, encoder_depth=1,

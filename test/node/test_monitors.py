@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from grasp_ros.node.monitors import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
 from grasp_ros.node.planning_thread import PlanningThread
+from grasp_ros.node.watchdog import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
 from grasp_ros.parameters.table import PARAMETERS
-from grasp_ros.ros.live_parameters import refusal
+from grasp_ros.ros.parameter_declaration import refusal
 
 
 def test_a_steadied_condition_needs_some_in_a_row():

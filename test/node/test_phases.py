@@ -7,7 +7,7 @@ import pytest
 
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.node.phases import PhaseRecorder
+from grasp_ros.node.latency_trace import PhaseRecorder
 from harness.controller_rig import CONFIG, Rig
 from harness.toy_models import picture, preprocess
 

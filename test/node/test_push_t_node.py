@@ -16,8 +16,8 @@ from std_srvs.srv import Trigger
 
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
-from grasp_ros.sim.push_t.camera import render
 from grasp_ros.sim.push_t.episodes import make_episode
+from grasp_ros.sim.push_t.robot import render
 from harness.ros_graph import process, ros
 
 pytestmark = pytest.mark.ros

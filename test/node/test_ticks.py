@@ -2,7 +2,7 @@
 
 import pytest
 
-from grasp_ros.node.ticks import TickMonitor
+from grasp_ros.node.status_publisher import TickMonitor
 
 MS = 1_000_000
 PERIOD = 50 * MS

@@ -6,9 +6,8 @@ import time
 
 import pytest
 
-from grasp_ros.node import trace as module
-from grasp_ros.node.phases import PhaseRecorder
-from grasp_ros.node.trace import LatencyTrace
+from grasp_ros.node import latency_trace as module
+from grasp_ros.node.latency_trace import LatencyTrace, PhaseRecorder
 
 
 @pytest.fixture

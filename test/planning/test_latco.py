@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from grasp_ros.planning.baselines.latco import Trajectory, linearise
-from grasp_ros.planning.block_tridiagonal import solve_banded
+from grasp_ros.planning.gauss_newton import solve_banded
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.registry import build
 from harness.baselines import check, solve, turning_model

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from grasp_ros.models.protocol import rollout
+from grasp_ros.planning.initial_guess import action_choices, correlated_actions, seed_rollouts
 from grasp_ros.planning.objective import goal_distance
-from grasp_ros.planning.proposals import action_choices, correlated_actions, seed_rollouts
 from harness.toy_models import ClockworkModel, LinearModel, SmoothModel, problem_for
 
 

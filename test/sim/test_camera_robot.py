@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from grasp_ros.sim.robot import SimulatedRobot
+from grasp_ros.sim.camera_robot import SimulatedRobot
 from grasp_ros.sim.rooms.episodes import Episode, make_episode
-from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.layouts import TwoRooms
 
 WORLD = TwoRooms()
 OPEN_FLOOR = Episode(1, np.array([0.5, 0.5]), np.array([1.0, 1.0]), through_door=False)

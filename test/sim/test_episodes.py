@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_ros.benchmark.episodes.episode import run_episode
+from grasp_ros.benchmark.episodes.timing import run_episode
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
@@ -11,7 +11,7 @@ from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.layouts import TwoRooms
 from grasp_ros.sim.success import Rules
 
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from grasp_ros.sim.motion import collect
 from grasp_ros.sim.registry import TASKS, optimal_steps, task_episode
 from grasp_ros.sim.rooms.episodes import path_lengths
-from grasp_ros.sim.rooms.maze import SIDE, Maze, draw_maze, neighbours
-from grasp_ros.sim.rooms.two_rooms import TwoRooms, draw_two_rooms
+from grasp_ros.sim.rooms.layouts import SIDE, Maze, TwoRooms, draw_maze, draw_two_rooms, neighbours
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 ROOMS = range(SIDE * SIDE)

@@ -7,12 +7,10 @@ import pytest
 
 pytest.importorskip('pymunk')
 
-from grasp_ros.sim.push_t.camera import AGENT, BLOCK, TABLE, render
 from grasp_ros.sim.push_t.episodes import make_episode
 from grasp_ros.sim.push_t.policy import collect
-from grasp_ros.sim.push_t.robot import PushTRobot
+from grasp_ros.sim.push_t.robot import AGENT, BLOCK, TABLE, PushTRobot, render
 from grasp_ros.sim.push_t.success import PushTJudge
-from grasp_ros.sim.push_t.symmetry import SYMMETRIES, transform_commands, transform_states
 from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     BAR,
@@ -26,6 +24,7 @@ from grasp_ros.sim.push_t.world import (
     outline,
     succeeded,
 )
+from grasp_ros.training.data.push_t_data import SYMMETRIES, transform_commands, transform_states
 
 BLOCK_PLACE = (256.0, 200.0)
 APART = make_state((100.0, 400.0), BLOCK_PLACE, 0.0)

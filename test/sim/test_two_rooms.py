@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from grasp_ros.sim.motion import collect, sample_free
 from grasp_ros.sim.rooms.episodes import make_episode, path_lengths
-from grasp_ros.sim.rooms.two_rooms import METRES_PER_PIXEL, ROBOT, TwoRooms
+from grasp_ros.sim.rooms.layouts import METRES_PER_PIXEL, ROBOT, TwoRooms
 
 WORLD = TwoRooms()
 SPEED = st.floats(-3.0, 3.0)

@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip('rclpy')
 
-from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.tools.bag_queue import BagQueue, Item
+from grasp_ros.tools.record import BagQueue, Item
 
 ARRAY = 'std_msgs/msg/Float64MultiArray'
 WAIT_S = 20.0

@@ -23,7 +23,7 @@ from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.tools.demo.processes import NODE_MODULES
 from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.gates import Gates
+from grasp_ros.training.evaluation.acceptance import Gates
 
 pytestmark = pytest.mark.ros
 

@@ -14,9 +14,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from grasp_ros.bags.comparison import CommandSeries, compare
-from grasp_ros.bags.errors import BagError
 from grasp_ros.bags.events import GoalGiven, ImageSeen, Refused, Source, events
-from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE
+from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.bags.virtual_node import ImageRefused, Pace, Replan, Tick, VirtualNode
 from grasp_ros.bags.writer import BagWriter

@@ -15,8 +15,8 @@ from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.training.evaluation import calibrate as command
 from grasp_ros.training.evaluation.calibrate import main
 from grasp_ros.training.evaluation.measure import Standing, distance_curve, steady_starts
-from grasp_ros.training.evaluation.novelty import with_novelty
 from grasp_ros.training.losses.latents import EpisodeLatents
+from grasp_ros.training.losses.manifold import with_novelty
 
 CURVE = DistanceCurve(
     steps=[0, 1, 2], median=[0.1, 1.0, 3.0], high=[0.3, 1.5, 4.0], noise=0.2, noise_ratio=0.1

@@ -11,7 +11,7 @@ import torch
 from torch import multiprocessing, nn
 
 from grasp_ros.models.checkpoint import load_model
-from grasp_ros.training import distributed
+from grasp_ros.training import loop as distributed
 from grasp_ros.training.loop import EarlyStop, run_phase
 from harness.recorded import write_dots
 

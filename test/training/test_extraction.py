@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.manifest import ImagePipeline
@@ -230,7 +230,7 @@ def test_pictures_that_cannot_be_decoded_split_an_episode(tmp_path, capsys):
         tmp_path / 'bag', images, [(t, (i, 0)) for i, t in enumerate(times)], compressed=True
     )
     from grasp_ros.messages.images import ImageError
-    from grasp_ros.training.data import image_stream
+    from grasp_ros.training.data import streams as image_stream
 
     original = image_stream.lazy_decoder
     with pytest.MonkeyPatch.context() as patch:
@@ -280,7 +280,7 @@ def test_time_that_jumps_back_is_refused(tmp_path):
     images = numbered([0, 0.1, 0.2, 0.3])
     commands = [(t / 10, (t, 0)) for t in range(4)]
     first = write_bag(tmp_path / 'bag', images, commands)
-    from grasp_ros.training.data import image_stream
+    from grasp_ros.training.data import streams as image_stream
 
     with pytest.MonkeyPatch.context() as patch:
         stamps = iter([10**10, 10**10 + 10**8, 5, 10])

@@ -5,7 +5,7 @@ import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.training.losses.latents import EpisodeLatents
-from grasp_ros.training.losses.predictor import SPAN, LatentMotion, predictor_loss
+from grasp_ros.training.losses.world_model import SPAN, LatentMotion, predictor_loss
 
 STEP = 0.1
 

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip('pymunk')
 
 from grasp_ros.messages.images import to_model_input
-from grasp_ros.sim.push_t.camera import render
+from grasp_ros.sim.push_t.robot import render
 from grasp_ros.sim.push_t.world import advance, succeeded
 from grasp_ros.training.data.push_t_data import main
 from grasp_ros.training.data.recorded import RecordedDataset

@@ -7,7 +7,7 @@ from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.training.losses.latents import EpisodeLatents
-from grasp_ros.training.losses.reach_graph import (
+from grasp_ros.training.losses.time_to_reach import (
     STRIDE,
     ReachLabels,
     graph_reach_loss,

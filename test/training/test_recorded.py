@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.training.data.description import DatasetError, Description
+from grasp_ros.training.data.dataset import DatasetError, Description
 from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 
 ACTION = {'kind': 'velocity', 'names': ['x', 'y'], 'units': ['m/s', 'm/s']}

@@ -8,7 +8,7 @@ from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import CompactConfig
 from grasp_ros.models.protocol import Observation
 from grasp_ros.training.command import main
-from grasp_ros.training.data.description import Description
+from grasp_ros.training.data.dataset import Description
 from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 from grasp_ros.training.losses.time_to_reach import reach_loss

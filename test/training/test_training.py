@@ -10,11 +10,11 @@ import torch
 
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.sim import motion
-from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.layouts import TwoRooms
 from grasp_ros.training import command, phases
 from grasp_ros.training.command import main, train
 from grasp_ros.training.data.simulated import MotionDataset
-from grasp_ros.training.evaluation.gates import Gates, apply_probe, fit_probe, measure
+from grasp_ros.training.evaluation.acceptance import Gates, apply_probe, fit_probe, measure
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 

@@ -8,19 +8,21 @@ import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim import motion
-from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.layouts import TwoRooms
 from grasp_ros.training.data.dataset import frame_numbers
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.losses.latents import EpisodeLatents
 from grasp_ros.training.losses.manifold import calibrate_manifold, denoiser_loss
-from grasp_ros.training.losses.regularisers import (
+from grasp_ros.training.losses.time_to_reach import reach_loss, sample_pairs
+from grasp_ros.training.losses.world_model import (
+    WorldModelWeights,
     covariance,
+    inverse_heads,
     reach_separation,
     reach_violation,
     variance_hinge,
+    world_model_loss,
 )
-from grasp_ros.training.losses.time_to_reach import reach_loss, sample_pairs
-from grasp_ros.training.losses.world_model import WorldModelWeights, inverse_heads, world_model_loss
 
 
 def test_variance_is_wanted_up_to_one():

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.control.config import ControllerConfig
-from grasp_ros.control.horizon import PlanHorizon
 from grasp_ros.control.limits import Limits, apply_limits
+from grasp_ros.control.progress import PlanHorizon
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.initial_guess import resize, shift

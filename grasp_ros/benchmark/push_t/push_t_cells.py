@@ -15,27 +15,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.benchmark.episodes.counting import CountingPlanner
+from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
 from grasp_ros.benchmark.episodes.side_by_side import PictureEncoder
 from grasp_ros.benchmark.episodes.timing import Solved, Timing, pin, timed
 from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.benchmark.push_t.oracle import ACTION_SPACE, OracleModel, latents_of, states_of
 from grasp_ros.benchmark.push_t.probe import PoseProbe, ProbeError, probe_of
-from grasp_ros.benchmark.run.cache import weights_digest
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
+from grasp_ros.benchmark.run.workers import weights_digest
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, policy_for
 from grasp_ros.control.limits import Limits
 from grasp_ros.models.action_space import ActionSpace
 from grasp_ros.models.checkpoint import CheckpointError, load_model
-from grasp_ros.models.protocol import WorldModel
-from grasp_ros.planning.malloc_tuning import keep_freed_memory
-from grasp_ros.planning.problem import to_numpy
+from grasp_ros.models.protocol import WorldModel, rollout
+from grasp_ros.planning.problem import to_numpy, to_tensor
+from grasp_ros.planning.process_tuning import keep_freed_memory
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.push_t.camera import render
 from grasp_ros.sim.push_t.episodes import PushTEpisode, make_episode
 from grasp_ros.sim.push_t.policy import collect
+from grasp_ros.sim.push_t.robot import render
 from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
 
 ORACLE = 'oracle'
@@ -274,3 +274,29 @@ def _row(run: Driven[PushTrial], subject: Subject) -> PushTRow:
         final_angle_rad=round(float(angle), 4),
         moves_block=episode.moves_block,
     )
+
+
+@torch.no_grad()
+def imagined_share(subject: Subject, seeds: Sequence[int], horizon: int) -> float:
+    """Share of episodes whose recorded commands end within the criterion in imagination.
+
+    Args:
+        subject: the model.
+        seeds: of the episodes.
+        horizon: model steps to their goals.
+    """
+    model, space = subject.model, subject.space
+    episodes = [episode_of(seed, horizon) for seed in seeds]
+    latents = subject.encode([subject.look(episode.start) for episode in episodes])
+    commands = np.stack([episode.commands for episode in episodes])
+    shaped = commands.reshape(len(episodes), horizon, space.frame_skip, space.size)
+    # Before the start the robot stands, as when an episode begins.
+    before = np.zeros((len(episodes), model.history - 1, *shaped.shape[2:]))
+    ends = rollout(
+        model,
+        torch.stack([latents] * model.history, dim=1),
+        to_tensor(space.normalise(before), latents),
+        to_tensor(space.normalise(shaped), latents),
+    )[:, -1]
+    goals = np.stack([episode.goal for episode in episodes])
+    return round(float(succeeded(subject.pose(ends), goals).mean()), 4)

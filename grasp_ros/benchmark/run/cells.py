@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from grasp_ros.benchmark.episodes.counting import CountingPlanner
+from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
 from grasp_ros.benchmark.episodes.side_by_side import SideBySide, SideBySideRun
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.models.checkpoint import load_model

@@ -1,17 +1,26 @@
-"""Cells of a benchmark side by side: in processes of this machine, or on a Ray cluster."""
+"""Cells on all cores or machines, each kept in a cache."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+from grasp_ros.benchmark.run.cells import Cell
+from grasp_ros.models.checkpoint import read_manifest
+from grasp_ros.planning.registry import PLANNERS
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -140,3 +149,104 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result | _Failure:
         return function(item)
     except Exception as error:  # whatever it is, the caller raises it
         return _Failure(error, socket.gethostname())
+
+
+class Cache:
+    """One JSON file for each result, named by what it is a result of."""
+
+    def __init__(
+        self, folder: Path, resume: bool, digest: Callable[[str], str] | None = None
+    ) -> None:
+        """Keep results in `folder`; without `resume` those of earlier runs are not read.
+
+        Args:
+            folder: of the files.
+            resume: whether to read what is there.
+            digest: tells models apart; None for the SHA-256 of their weights.
+        """
+        self._digest = digest or weights_digest
+        self._folder = folder
+        self._resume = resume
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The result of that kind kept for a cell, or None; a damaged file is none."""
+        if not self._resume:
+            return None
+        try:
+            found = json.loads(self._path(kind, cell, more).read_text())
+        except (OSError, ValueError):
+            return None
+        result = found.get('result')
+        return result if isinstance(result, dict) else None
+
+    def put(
+        self, kind: str, cell: Cell, more: Mapping[str, Any], result: Mapping[str, Any]
+    ) -> None:
+        """Keep a result of that kind for a cell; `more` is what it depends on beside the cell."""
+        path = self._path(kind, cell, more)
+        content = {'of': self._identity(kind, cell, more), 'result': result}
+        partial = path.with_suffix('.part')
+        partial.write_text(json.dumps(content, indent=1) + '\n')
+        partial.replace(path)
+
+    def _path(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> Path:
+        text = json.dumps(self._identity(kind, cell, more), sort_keys=True)
+        return self._folder / f'{hashlib.sha256(text.encode()).hexdigest()[:24]}.json'
+
+    def _identity(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any]:
+        """All that decides a result but the code: the planner's resolved options, the weights."""
+        identity = asdict(cell) | {'kind': kind, **more}
+        identity['options'] = asdict(PLANNERS[cell.planner].config(**cell.options))
+        identity['model'] = self._digest(cell.model)
+        return identity
+
+
+def weights_digest(model: str) -> str:
+    """SHA-256 of the weights of the model in a folder."""
+    return read_manifest(Path(model)).weights_sha256
+
+
+CellResult = TypeVar('CellResult')
+
+
+def run_all(
+    kind: str,
+    function: Callable[[Cell], CellResult],
+    decode: Callable[[Mapping[str, Any]], CellResult],
+    cells: Sequence[Cell],
+    cache: Cache,
+    workers: int,
+    ray_address: str | None = None,
+    **more: Any,
+) -> Iterator[tuple[int, CellResult]]:
+    """Positions and results of cells as they come, those that the cache knows first.
+
+    Args:
+        kind: of result, names it in the cache and in the progress bar.
+        function: makes a result, in another process.
+        decode: makes a result from its fields in JSON.
+        cells: to run.
+        cache: keeps results.
+        workers: processes, or calls at once on a Ray cluster.
+        ray_address: of that cluster, see `map_cells`; None for processes of this machine.
+        more: what results depend on beside the cell.
+    """
+    missing = []
+    with tqdm(total=len(cells), desc=kind, unit='cell') as bar:
+        for position, cell in enumerate(cells):
+            known = cache.get(kind, cell, more)
+            if known is None:
+                missing.append(position)
+                continue
+            bar.update()
+            yield position, decode(known)
+        cells_left = [cells[position] for position in missing]
+        for index, result in map_cells(
+            function, cells_left, workers=workers, ray_address=ray_address
+        ):
+            cell = cells_left[index]
+            cache.put(kind, cell, more, asdict(result))  # type: ignore[call-overload]
+            bar.set_postfix_str(cell.title)
+            bar.update()
+            yield missing[index], result

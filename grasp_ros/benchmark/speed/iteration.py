@@ -10,8 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from grasp_ros.benchmark.speed.per_step_loop import loop_iteration, loop_loss
-from grasp_ros.benchmark.speed.speed_floor import counted_bytes, counted_flops, floor_ms, peak
+from grasp_ros.benchmark.speed.references import (
+    counted_bytes,
+    counted_flops,
+    floor_ms,
+    loop_iteration,
+    loop_loss,
+    peak,
+)
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, wait_for

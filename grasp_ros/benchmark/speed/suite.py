@@ -16,14 +16,14 @@ import torch
 from tqdm import tqdm
 
 from grasp_ros.benchmark.speed.iteration import measure_iteration, quartiles, random_problem
-from grasp_ros.benchmark.speed.speed_models import MlpPredictor, PatchPredictor
+from grasp_ros.benchmark.speed.references import MlpPredictor, PatchPredictor
 from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.lifted import Precision
-from grasp_ros.planning.malloc_tuning import keep_freed_memory
 from grasp_ros.planning.objective import DistanceKind, goal_distance
+from grasp_ros.planning.process_tuning import keep_freed_memory
 
 Row = dict[str, Any]
 

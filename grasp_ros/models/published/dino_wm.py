@@ -8,9 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from grasp_ros.models.published.patches import Embedding, PatchModel
-from grasp_ros.models.published.transformer import FrameTransformer
-from grasp_ros.models.published.vision import VisionTransformer
+from grasp_ros.models.published.transformer import (
+    Embedding,
+    FrameTransformer,
+    PatchModel,
+    VisionTransformer,
+)
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.export.passes import move_to_device_pass
 
-from grasp_ros.models.errors import CheckpointError, TrustError
+from grasp_ros.models.errors import CheckpointError, TrustError, is_trusted, trusted_file
 from grasp_ros.models.protocol import Observation
-from grasp_ros.models.trust import is_trusted, trusted_file
 
 ENCODER_NAME, PREDICTOR_NAME = 'encoder.pt2', 'predictor.pt2'
 COLOURS = 3
@@ -115,7 +114,7 @@ def load_exported(
                 f'{folder / name}: a program, which can run code of its author as it is loaded, '
                 f'and not among those that you trust ({trusted_file()}); if you know where it '
                 'comes from, convert it on this machine with '
-                '`python -m grasp_ros.models.convert.command --trust`'
+                '`python -m grasp_ros.models.convert --trust`'
             )
     encoder, predictor = (
         _program(folder / name, contents[name]) for name in (ENCODER_NAME, PREDICTOR_NAME)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from grasp_ros.models.published.patches import PatchModel
-from grasp_ros.models.published.transformer import frame_causal
-from grasp_ros.models.published.vision import VisionTransformer
+from grasp_ros.models.published.transformer import PatchModel, VisionTransformer, frame_causal
 
 EPSILON = 1e-6
 AXES = 3

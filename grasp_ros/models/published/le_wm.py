@@ -10,8 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from grasp_ros.models.protocol import Observation
-from grasp_ros.models.published.transformer import Attention, FeedForward, frame_causal
-from grasp_ros.models.published.vision import VisionTransformer
+from grasp_ros.models.published.transformer import (
+    Attention,
+    FeedForward,
+    VisionTransformer,
+    frame_causal,
+)
 
 EPSILON = 1e-12
 """Of the layer normalisations in the encoder."""

@@ -13,11 +13,11 @@ from torch import Tensor
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand
+from grasp_ros.planning.initial_guess import SeedOptions, fill
 from grasp_ros.planning.objective import rollout_cost
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import draw, initial_deviation, roll_out
-from grasp_ros.planning.seeds import SeedOptions, fill
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.candidates import judge, to_plan
+from grasp_ros.planning.initial_guess import action_choices, seed_rollouts
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.planning.proposals import action_choices, seed_rollouts
 
 
 @dataclass(frozen=True)

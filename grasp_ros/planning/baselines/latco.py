@@ -16,12 +16,12 @@ from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel, predict_windows, rollout, visual, windows
 from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.block_tridiagonal import solve_banded
 from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.gauss_newton import solve_banded
+from grasp_ros.planning.initial_guess import SeedOptions, fill
 from grasp_ros.planning.objective import GoalDistance, squared_error
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.planning.seeds import SeedOptions, fill
 
 LARGEST_BLOCK = 1024
 LEAST_DAMPING = 1e-8

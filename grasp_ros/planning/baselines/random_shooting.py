@@ -8,9 +8,9 @@ import torch
 
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates
+from grasp_ros.planning.initial_guess import SeedOptions
 from grasp_ros.planning.options import changed
 from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.planning.seeds import SeedOptions
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import goal_image_qos, image_qos, imagined_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.camera_robot import Pose
-from grasp_ros.sim.rooms.two_rooms import METRES_PER_PIXEL
+from grasp_ros.sim.rooms.layouts import METRES_PER_PIXEL
 from grasp_ros.tools.demo.report import Timing
 
 SERVICE_TIMEOUT_S = 10.0

@@ -25,10 +25,9 @@ from grasp_ros.control.types import State
 from grasp_ros.sim.success import Result
 from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
-from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError
+from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
 from grasp_ros.tools.demo.report import WORDINGS, Setup, Timing, demo_report, summary_table
 from grasp_ros.tools.demo.tasks import DEMO_TASKS, DemoTask, parameter_files
-from grasp_ros.tools.demo.watch import Interrupted, Watch
 
 STEP_S = 0.1
 EPISODES_FILMED = 6

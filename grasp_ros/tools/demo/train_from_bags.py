@@ -19,8 +19,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from grasp_ros.tools.demo.processes import Child, ChildDiedError, die_with_parent
-from grasp_ros.tools.demo.watch import Interrupted, Watch
+from grasp_ros.tools.demo.processes import (
+    Child,
+    ChildDiedError,
+    Interrupted,
+    Watch,
+    die_with_parent,
+)
 
 TIME_SCALE = 30.0
 BAGS = 4

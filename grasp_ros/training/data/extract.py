@@ -12,22 +12,28 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.bags.errors import BagError
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.bags.reader import STORAGE_SUFFIXES, BagReader
 from grasp_ros.messages.commands import TWIST, TWIST_STAMPED
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import ImagePipeline
-from grasp_ros.training.data.command_stream import STAMPED, CommandStream, read_commands
-from grasp_ros.training.data.description import (
+from grasp_ros.training.data.dataset import (
     DESCRIPTION_NAME,
     Description,
     RecordedAction,
     read_description,
 )
-from grasp_ros.training.data.image_stream import ImageStream, read_images
 from grasp_ros.training.data.pairing import PairedEpisode, PairingRule, pair
-from grasp_ros.training.data.proprioception_stream import ProprioceptionStream, read_proprioception
 from grasp_ros.training.data.recorded import RecordedWriter
+from grasp_ros.training.data.streams import (
+    STAMPED,
+    CommandStream,
+    ImageStream,
+    ProprioceptionStream,
+    read_commands,
+    read_images,
+    read_proprioception,
+)
 
 NANOSECONDS = 10**9
 SMALL = ImagePipeline(height=64, width=64)

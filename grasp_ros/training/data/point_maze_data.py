@@ -15,7 +15,7 @@ from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, collect_mass_motion
-from grasp_ros.training.data.description import DatasetError, Description, RecordedAction
+from grasp_ros.training.data.dataset import DatasetError, Description, RecordedAction
 from grasp_ros.training.data.recorded import RecordedWriter
 
 EPISODES, LENGTH, SEED = 900, 50, 0

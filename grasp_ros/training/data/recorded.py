@@ -27,14 +27,14 @@ from torch import Tensor
 
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.sensors import Inputs, ProprioceptionSpace
-from grasp_ros.training.data.dataset import frame_numbers
-from grasp_ros.training.data.description import (
+from grasp_ros.training.data.dataset import (
     DESCRIPTION_NAME,
     DatasetError,
     Description,
+    GrowingArray,
+    frame_numbers,
     read_description,
 )
-from grasp_ros.training.data.growing_array import GrowingArray
 
 FAST_QUANTILE = 0.95
 

@@ -13,8 +13,8 @@ from grasp_ros.models.calibration import ONE_STEP, Calibration
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_compact, write_manifest
 from grasp_ros.training.command import record
 from grasp_ros.training.evaluation.measure import calibrate
-from grasp_ros.training.evaluation.novelty import with_novelty
 from grasp_ros.training.losses.latents import encode_all
+from grasp_ros.training.losses.manifold import with_novelty
 from grasp_ros.training.recipes import RECIPES
 
 EPISODES, LAYOUTS, LENGTH = 600, 60, 60

@@ -16,7 +16,7 @@ from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import rollout, side_by_side
 from grasp_ros.training.data.dataset import Dataset, draw_windows
-from grasp_ros.training.evaluation.evaluation import Evaluation
+from grasp_ros.training.evaluation.acceptance import Evaluation
 from grasp_ros.training.losses.latents import EpisodeLatents
 
 REPORT_NAME = 'report.md'

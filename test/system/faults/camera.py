@@ -15,9 +15,9 @@ from sensor_msgs.msg import Image
 
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_message, time_message
-from grasp_ros.sim.robot import SimulatedRobot
+from grasp_ros.sim.camera_robot import SimulatedRobot
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.two_rooms import TwoRooms
+from grasp_ros.sim.rooms.layouts import TwoRooms
 
 Picture = NDArray[np.uint8]
 PERIOD_S = 0.1

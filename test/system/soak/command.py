@@ -31,8 +31,7 @@ from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import command_qos
 from grasp_ros.sim.success import EpisodeJudge, Rules
 from grasp_ros.tools.demo.client import DemoClient, DemoError
-from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError
-from grasp_ros.tools.demo.watch import Interrupted, Watch
+from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
 from system.soak.faster import write_faster
 from system.soak.report import Conditions, Samples, save_plot, soak_report, summary
 

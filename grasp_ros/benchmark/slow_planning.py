@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.episodes.passing_on import PassingOn
+from grasp_ros.benchmark.episodes.compute_budget import PassingOn
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.planning.problem import Plan, PlanProblem

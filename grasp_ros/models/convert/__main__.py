@@ -27,10 +27,9 @@ from grasp_ros.models.checkpoint import (
     write_model,
 )
 from grasp_ros.models.convert import dino_wm_checkpoint, jepa_wm_checkpoint, le_wm_checkpoint
-from grasp_ros.models.convert.foreign import Converted, check_weights
+from grasp_ros.models.convert.foreign import TASKS, Converted, check_weights
 from grasp_ros.models.convert.pickled import Contents, read_checkpoint
-from grasp_ros.models.convert.published_tasks import TASKS
-from grasp_ros.models.errors import TrustError
+from grasp_ros.models.errors import TrustError, trust, trusted_file
 from grasp_ros.models.manifest import (
     ActionManifest,
     ImagePipeline,
@@ -38,7 +37,6 @@ from grasp_ros.models.manifest import (
     ProprioceptionManifest,
 )
 from grasp_ros.models.published.exported import ENCODER_NAME, PREDICTOR_NAME, load_exported
-from grasp_ros.models.trust import trust, trusted_file
 
 DINOV2_URL = 'https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth'
 REFUSED = 2

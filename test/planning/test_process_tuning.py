@@ -11,7 +11,7 @@ PROGRAM = """
 import ctypes
 import resource
 import torch
-from grasp_ros.heap import M_MMAP_THRESHOLD, keep_freed_memory
+from grasp_ros.planning.process_tuning import M_MMAP_THRESHOLD, keep_freed_memory
 
 torch.set_num_threads(1)
 ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**17)

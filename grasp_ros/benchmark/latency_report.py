@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from grasp_ros.benchmark.tables.statistics import mcnemar, success_interval
+from grasp_ros.benchmark.tables.results import mcnemar, success_interval
 
 COMPENSATIONS = ('none', 'times', 'constant', 'estimated')
 PERIODS = (0.5, 1.0, 2.0)

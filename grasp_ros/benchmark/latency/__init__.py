@@ -1,1 +1,0 @@
-"""Closed loop while planning is slow."""
