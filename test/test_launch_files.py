@@ -8,7 +8,7 @@ import yaml
 
 pytest.importorskip('rclpy')
 
-from grasp_ros.ros.parameter_markdown import PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.py'))

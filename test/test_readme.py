@@ -12,9 +12,9 @@ README = (ROOT / 'README.md').read_text()
 
 
 def test_parameter_table_is_the_nodes():
-    parameters = pytest.importorskip('grasp_ros.ros.parameter_markdown')
+    parameters = pytest.importorskip('grasp_ros.parameters.table')
     assert parameters.markdown_table() in README, (
-        'paste what `python -m grasp_ros.ros.parameter_markdown` prints between the markers'
+        'paste what `python -m grasp_ros.parameters.table` prints between the markers'
     )
 
 

@@ -17,7 +17,7 @@ from grasp_ros.messages.proprioception import ProprioceptionError, Proprioceptio
 from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION
 
 Clock = Literal['log', 'stamp']
-LONGEST_GAP_NS = 3600 * 10**9
+MAX_GAP_NS = 3600 * 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
         if source.clock == 'stamp':
             time_ns = _stamp_ns(item) or before or time_ns
         if before is not None:
-            if abs(time_ns - before) > LONGEST_GAP_NS:
+            if abs(time_ns - before) > MAX_GAP_NS:
                 raise BagError(
                     f'{bag.path}: time jumps by {(time_ns - before) / 1e9:.0f} s at {before} ns on '
                     f'{item.topic}; cut the bag there, or choose another --clock'

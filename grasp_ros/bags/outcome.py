@@ -16,7 +16,7 @@ from grasp_ros.bags.message_types import PLAN, STATUS, header, make_message, tim
 from grasp_ros.bags.virtual_node import ImageRefused, Outcome, Replan, Tick
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.controller import PlanReport
-from grasp_ros.control.factory import Assembly
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.status import Statistics, plan_fields, status_fields
@@ -40,7 +40,7 @@ class Recording:
     def __init__(
         self,
         bag: BagWriter,
-        parts: Assembly,
+        parts: PlannerStack,
         values: dict[str, Any],
         layout: CommandLayout,
         topics: OutputTopics,

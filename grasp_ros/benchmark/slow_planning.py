@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.episodes.compute_budget import PassingOn
+from grasp_ros.benchmark.episodes.compute_budget import PlannerWrapper
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.planning.problem import Plan, PlanProblem
@@ -38,7 +38,7 @@ class Control(Protocol):
     def command(self, now_ns: int) -> Command: ...  # noqa: D102
 
 
-class SlowPlanner(PassingOn):
+class SlowPlanner(PlannerWrapper):
     """A planner during whose solves time passes.
 
     Attributes:

@@ -47,7 +47,7 @@ GOAL = (48, 150, 84)
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class StateSnapshot:
     """Virtual states in the course of a solve.
 
     Attributes:
@@ -68,23 +68,25 @@ class Snapshot:
         return float((self.states - self.predictions).norm(dim=-1).max())
 
 
-def watch_solve(model: BallModel, problem: PlanProblem, seed: int = 0) -> list[Snapshot]:
+def watch_solve(model: BallModel, problem: PlanProblem, seed: int = 0) -> list[StateSnapshot]:
     """Every iteration of GRASP on one problem."""
-    seen: list[Snapshot] = []
+    seen: list[StateSnapshot] = []
 
     @torch.no_grad()
     def observe(iteration: int, states: Tensor, actions: Tensor) -> None:
         latents, taken = windows(problem.context, states, problem.past_actions, actions)
         predicted = predict_windows(model, latents, taken)
         rolled = rollout(model, problem.context, problem.past_actions, actions)
-        seen.append(Snapshot(iteration, states[0], predicted[0], rolled[0]))
+        seen.append(StateSnapshot(iteration, states[0], predicted[0], rolled[0]))
 
     planner = GraspPlanner(model, CONFIG, observe)
     planner.plan(problem, generator=torch.Generator(model.device).manual_seed(seed))
     return seen
 
 
-def draw_picture(model: BallModel, problem: PlanProblem, seen: Sequence[Snapshot]) -> Image.Image:
+def draw_picture(
+    model: BallModel, problem: PlanProblem, seen: Sequence[StateSnapshot]
+) -> Image.Image:
     """Three panels: the first, a noisy and the last of the snapshots."""
     chosen = [seen[0], seen[min(NOISY, len(seen) - 1)], seen[-1]]
     titles = [
@@ -132,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f'wrote {options.output}')
 
 
-def _panel(model: BallModel, problem: PlanProblem, snapshot: Snapshot) -> Image.Image:
+def _panel(model: BallModel, problem: PlanProblem, snapshot: StateSnapshot) -> Image.Image:
     """One snapshot, drawn larger and shrunk for smooth lines."""
     panel = Image.new('RGB', (FINER * SIZE, FINER * HEIGHT), PAPER)
     draw = ImageDraw.Draw(panel)

@@ -27,7 +27,7 @@ from grasp_ros.control.types import Clamp, ClampCounts
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 
 
-class Gate:
+class CommandLimiter:
     """Applies the limits to commands and stops, one after the other."""
 
     def __init__(

@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.control.command_limiter import Gate
+from grasp_ros.control.command_limiter import CommandLimiter
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.delay import DelayEstimator, delay_bounds
 from grasp_ros.control.failures import SolveFailures, is_device_lost, is_out_of_memory
-from grasp_ros.control.image_checks import ImageGuard, NoveltyMeasure, Verdict
+from grasp_ros.control.image_checks import ImageCheck, ImageGuard, NoveltyMeasure
 from grasp_ros.control.limits import Limits, NonFiniteCommandError
-from grasp_ros.control.observation import ImageSource, Picture, View, goal_view
+from grasp_ros.control.observation import ImageSource, Picture, SensorData, goal_view
 from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.planning_loop import BadPlanError, Outlook, RecedingHorizon
-from grasp_ros.control.progress import StallWatch, goal_bounds
-from grasp_ros.control.shared_state import Goal, Situation, Snapshot
-from grasp_ros.control.synchronizer import Data, InputError, Synchroniser
+from grasp_ros.control.planning_loop import BadPlanError, EncodedObservation, RecedingHorizon
+from grasp_ros.control.progress import StallMonitor, goal_bounds
+from grasp_ros.control.shared_state import Goal, SharedState, StateSnapshot
+from grasp_ros.control.synchronizer import ApproximateTimeSynchronizer, Data, SensorDataError
 from grasp_ros.control.timed_plan import TimedPlan
 from grasp_ros.control.types import ClampCounts, Command, State, Timer, untimed
 from grasp_ros.models.action_space import ActionSpace
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.models.sensors import Inputs
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.protocol import Planner
 
 NANOSECONDS = 1_000_000_000
@@ -46,7 +46,7 @@ class Controller:
         config: ControllerConfig,
         timer: Timer = untimed,
         novelty: NoveltyMeasure | None = None,
-        inputs: Inputs | None = None,
+        inputs: SensorSpec | None = None,
     ) -> None:
         """Control with a model and a planner that was built for it.
 
@@ -62,20 +62,20 @@ class Controller:
             inputs: what an observation is made of; None for one camera.
         """
         self.config = config
-        self.inputs = inputs or Inputs()
-        self._sensors = Synchroniser(self.inputs, config.sync_tolerance)
+        self.inputs = inputs or SensorSpec()
+        self._sensors = ApproximateTimeSynchronizer(self.inputs, config.sync_tolerance)
         self._timer = timer
         self._guard = ImageGuard(novelty)
         self._horizon = RecedingHorizon(
             model, planner, preprocess, space, limits, config, timer, self.inputs
         )
-        self._situation = Situation(self._horizon.memory_ns)
+        self._situation = SharedState(self._horizon.memory_ns)
         self._delay = DelayEstimator(*delay_bounds(config, self._horizon.period_s))
-        self._gate = Gate(
+        self._gate = CommandLimiter(
             space, limits, self._horizon.period_ns, config.stop_decay, config.dry_run
         )
         self._failures = SolveFailures()
-        self._stall = StallWatch(config)
+        self._stall = StallMonitor(config)
         self._planning_since_ns: int | None = None
         self._planned_epoch = 0
         self._last_now_ns: int | None = None
@@ -159,7 +159,7 @@ class Controller:
         """
         try:
             frame = self._sensors.add(name, data, stamp_ns, now_ns)
-        except InputError as error:
+        except SensorDataError as error:
             return str(error)
         if frame is None:
             return None
@@ -200,7 +200,7 @@ class Controller:
         return self._sensors.complete
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ImageCheck:
         """On the newest picture that was looked at."""
         return self._situation.frames.verdict
 
@@ -326,9 +326,9 @@ class Controller:
 
     def _settle(
         self,
-        outlook: Outlook,
+        outlook: EncodedObservation,
         goal: Goal,
-        start: Snapshot,
+        start: StateSnapshot,
         now_ns: int,
         driven: bool,
     ) -> PlanReport | None:
@@ -388,12 +388,13 @@ class Controller:
     def halt(self, now_ns: int) -> Iterator[Command]:
         """The stop to publish when control ends: deactivation, shutdown, error, signal.
 
-        The first command is due now, each other one a control period later; see `Gate.halt`.
+        The first command is due now, each other one a control period later; see
+        `CommandLimiter.halt`.
         """
         for action in self._gate.halt(now_ns):
             yield Command(action, State.DISABLED, 'control ended')
 
-    def views(self) -> tuple[View, View] | None:
+    def views(self) -> tuple[SensorData, SensorData] | None:
         """What was planned from last, and the goal, if known."""
         now, goal = self._horizon.view, self._situation.goal
         if now is None or goal is None:
@@ -417,7 +418,7 @@ class Controller:
         return Command(action, state, reason, clamped)
 
     def _plan_fault(
-        self, epoch: int, state: State, reason: str, outlook: Outlook | None
+        self, epoch: int, state: State, reason: str, outlook: EncodedObservation | None
     ) -> PlanReport:
         self._situation.failed(epoch, state, reason)
         self._horizon.forget()

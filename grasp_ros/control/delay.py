@@ -10,7 +10,7 @@ from grasp_ros.control.config import ControllerConfig
 WINDOW = 50
 QUANTILE = 0.9
 WARM_UP = 1
-LEAST_PERIODS = 0.1
+MIN_PERIODS = 0.1
 
 
 def delay_bounds(config: ControllerConfig, period_s: float) -> tuple[float, float, float]:
@@ -19,7 +19,7 @@ def delay_bounds(config: ControllerConfig, period_s: float) -> tuple[float, floa
     Planning that takes longer than half the life of a plan leaves gaps whatever is assumed.
     """
     most = config.max_plan_age / 2
-    return config.planning_delay, min(LEAST_PERIODS * period_s, most), most
+    return config.planning_delay, min(MIN_PERIODS * period_s, most), most
 
 
 class DelayEstimator:

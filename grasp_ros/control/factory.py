@@ -146,11 +146,11 @@ def one_step_distance(manifest: Manifest, distance: GoalDistance) -> float:
     return calibration.one_step_time_to_reach or 0.0
 
 
-LONGEST_STOP_S = 5.0
+MAX_STOP_S = 5.0
 
 
 @dataclass(frozen=True)
-class Assembly:
+class PlannerStack:
     """What a configured node works with.
 
     Attributes:
@@ -170,7 +170,7 @@ class Assembly:
 
 def assemble(
     values: dict[str, Any], timer: Timer = untimed, dtype: torch.dtype = torch.float32
-) -> Assembly:
+) -> PlannerStack:
     """Load the model, build the planner, warm up; for the planning thread.
 
     Args:
@@ -192,10 +192,10 @@ def assemble(
     controller = build_controller(
         model, manifest, planner, limits, controller_config(values), values['goal_tolerance'], timer
     )
-    return Assembly(controller, model, manifest, planner, controller.prepare())
+    return PlannerStack(controller, model, manifest, planner, controller.prepare())
 
 
-def reconfigure(parts: Assembly, values: dict[str, Any]) -> None:
+def reconfigure(parts: PlannerStack, values: dict[str, Any]) -> None:
     """Have the controller follow changed values of the parameters that may change."""
     config = controller_config(values)
     parts.controller.reconfigure(
@@ -322,11 +322,11 @@ def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
     rate = given('command.max_rate', unlimited)
     limits = Limits(low, high, rate, given('command.max_acceleration', unlimited))
     stop_s = longest_stop(space, limits, 1 / values['control_rate'])
-    if stop_s > LONGEST_STOP_S:
+    if stop_s > MAX_STOP_S:
         raise ParameterError(
             f"parameters 'command.max_rate' and 'command.max_acceleration': a stop may take "
             f'{stop_s:.1f} s with {rate.tolist()} and {limits.acceleration.tolist()}; allowed are '
-            f"{LONGEST_STOP_S:g} s: raise them, or narrow 'command.low' and 'command.high'"
+            f"{MAX_STOP_S:g} s: raise them, or narrow 'command.low' and 'command.high'"
         )
     return limits
 

@@ -70,7 +70,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ImageCheck:
     """What a picture is good for.
 
     Attributes:
@@ -94,14 +94,14 @@ class ImageGuard:
 
     def clear(self) -> None:
         """Forget all pictures."""
-        self._verdict: Verdict | None = None
+        self._verdict: ImageCheck | None = None
         self._reference: tuple[Picture, ...] | None = None
         self._stamp_ns = 0
         self._unchanged_ns = 0
         self._above_one = 0
         self._above_bound = 0
 
-    def examine(self, seen: Seen, config: GuardConfig) -> Verdict:
+    def examine(self, seen: Seen, config: GuardConfig) -> ImageCheck:
         """Judge the newest picture; one with the stamp of the last is the last."""
         if self._verdict is not None and seen.stamp_ns == self._stamp_ns:
             return self._verdict
@@ -117,7 +117,7 @@ class ImageGuard:
             )
         unfamiliar = self._above_one >= config.novel_images
         self._stamp_ns = seen.stamp_ns
-        self._verdict = Verdict(fault or frozen, novelty, unfamiliar)
+        self._verdict = ImageCheck(fault or frozen, novelty, unfamiliar)
         return self._verdict
 
     def _measure(self, seen: Seen, config: GuardConfig) -> float:
@@ -226,7 +226,7 @@ def reconstruction_error(model: WorldModel, latents: Tensor, images: Tensor) -> 
     return (decoded - side_by_side(images.to(decoded))).square().mean(dim=(1, 2, 3)).sqrt()
 
 
-MOST_STEPS = 5
+MAX_STEPS = 5
 """How far back predictions begin: long enough for errors to show, short enough for one cause."""
 
 
@@ -253,7 +253,7 @@ class PredictionCheck:
     """
 
     def __init__(self, step_ns: int, one_step: float) -> None:
-        """Compare sights up to `MOST_STEPS` model steps apart.
+        """Compare sights up to `MAX_STEPS` model steps apart.
 
         Args:
             step_ns: of the model.
@@ -282,7 +282,7 @@ class PredictionCheck:
         newest = now.stamps_ns[-1]
         if self._former and newest <= self._former[-1].stamps_ns[-1]:
             return self.error
-        while self._former and self._steps(self._former[0], newest) > MOST_STEPS:
+        while self._former and self._steps(self._former[0], newest) > MAX_STEPS:
             self._former.popleft()
         sight = next((one for one in self._former if self._whole(one, newest)), None)
         self.error = math.nan

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from grasp_ros.control.types import Timer, untimed
 from grasp_ros.models.protocol import Observation, WorldModel
-from grasp_ros.models.sensors import Inputs
+from grasp_ros.models.sensors import SensorSpec
 
 Picture = NDArray[np.uint8]
 ImageSource = Picture | Callable[[], Picture]
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class SensorData:
     """What was seen, and felt, at one time.
 
     Attributes:
@@ -33,7 +33,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class StampedObservation:
     """What the sensors gave at one time.
 
     Attributes:
@@ -47,14 +47,14 @@ class Frame:
     stamp_ns: int
     proprioception: NDArray[np.float64] | None = None
 
-    def view(self) -> View:
+    def view(self) -> SensorData:
         """Decode; raises what the decoders raise."""
         sources = self.source if isinstance(self.source, tuple) else (self.source,)
         pictures = tuple(source() if callable(source) else source for source in sources)
-        return View(pictures, self.proprioception)
+        return SensorData(pictures, self.proprioception)
 
 
-def goal_view(picture: Picture, cameras: int) -> View:
+def goal_view(picture: Picture, cameras: int) -> SensorData:
     """A goal: the pictures of all cameras side by side in one (h, w, 3).
 
     Raises:
@@ -65,10 +65,10 @@ def goal_view(picture: Picture, cameras: int) -> View:
             f'the goal picture is {picture.shape[1]} pixels wide; for this model it shows the '
             f'pictures of {cameras} cameras side by side, all of one width'
         )
-    return View(tuple(np.split(picture, cameras, axis=1)))
+    return SensorData(tuple(np.split(picture, cameras, axis=1)))
 
 
-class ContextEncoder:
+class HistoryEncoder:
     """Encodes each frame once and picks those one model step apart.
 
     Attributes:
@@ -77,7 +77,7 @@ class ContextEncoder:
 
     def __init__(
         self,
-        encode: Callable[[View, int], Tensor],
+        encode: Callable[[SensorData, int], Tensor],
         history: int,
         step_ns: int,
         timer: Timer = untimed,
@@ -88,13 +88,13 @@ class ContextEncoder:
         self._history = history
         self._step_ns = step_ns
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
-        self.view: View | None = None
+        self.view: SensorData | None = None
 
     def clear(self) -> None:
         """Forget all frames."""
         self._latents.clear()
 
-    def context(self, frames: tuple[Frame, ...]) -> tuple[Tensor, tuple[int, ...]]:
+    def context(self, frames: tuple[StampedObservation, ...]) -> tuple[Tensor, tuple[int, ...]]:
         """Latents of the newest frame and of those nearest to whole model steps before it.
 
         Args:
@@ -105,7 +105,7 @@ class ContextEncoder:
             padded with its oldest frame.
         """
         newest = frames[-1].stamp_ns
-        chosen: list[Frame] = []
+        chosen: list[StampedObservation] = []
         for back in range(self._history):
             wanted = newest - back * self._step_ns
             nearest = min(frames, key=lambda frame: abs(frame.stamp_ns - wanted))
@@ -118,7 +118,7 @@ class ContextEncoder:
         stamps = tuple(frame.stamp_ns for frame in reversed(chosen))
         return torch.stack(latents)[None], stamps
 
-    def _latent(self, frame: Frame) -> Tensor:
+    def _latent(self, frame: StampedObservation) -> Tensor:
         if frame.stamp_ns not in self._latents:
             with self._timer('decode', frame.stamp_ns):
                 self.view = frame.view()
@@ -135,9 +135,9 @@ class LastInput:
     def __init__(self, preprocess: Callable[[Picture], NDArray[np.float32]]) -> None:
         """Wrap `preprocess`: (h, w, 3) uint8 RGB to (3, h', w') in [0, 1]."""
         self._preprocess = preprocess
-        self._last: tuple[View, NDArray[np.float32]] | None = None
+        self._last: tuple[SensorData, NDArray[np.float32]] | None = None
 
-    def __call__(self, view: View) -> NDArray[np.float32]:
+    def __call__(self, view: SensorData) -> NDArray[np.float32]:
         """The model's input for one picture (3, h', w'), for several (C, 3, h', w')."""
         if self._last is None or self._last[0] is not view:
             pixels = [self._preprocess(picture) for picture in view.pictures]
@@ -145,14 +145,14 @@ class LastInput:
         return self._last[1]
 
 
-class ViewEncoder:
+class ObservationEncoder:
     """Encodes one view after the other."""
 
     def __init__(
         self,
         model: WorldModel,
         preprocess: Callable[[Picture], NDArray[np.float32]],
-        inputs: Inputs,
+        inputs: SensorSpec,
         timer: Timer = untimed,
     ) -> None:
         """See `Controller`."""
@@ -161,11 +161,11 @@ class ViewEncoder:
         self._space = inputs.proprioception
         self._timer = timer
 
-    def pixels(self, view: View) -> Tensor:
+    def pixels(self, view: SensorData) -> Tensor:
         """The model's input (3, h', w') in [0, 1]; of several cameras (C, 3, h', w')."""
         return torch.from_numpy(self._preprocess(view))
 
-    def __call__(self, view: View, stamp_ns: int = 0) -> Tensor:
+    def __call__(self, view: SensorData, stamp_ns: int = 0) -> Tensor:
         """Latent (*Z) of what was seen at `stamp_ns`."""
         with self._timer('preprocess', stamp_ns):
             pixels = self.pixels(view)[None, None]
@@ -176,7 +176,7 @@ class ViewEncoder:
                 felt = felt.to(images)
             return self._model.encode(Observation(images, felt))[0, 0]
 
-    def _felt(self, view: View) -> Tensor | None:
+    def _felt(self, view: SensorData) -> Tensor | None:
         """Normalised proprioception (1, 1, Q), or None where there is none."""
         if self._space is None or view.proprioception is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grasp_ros.control.planning_loop import Outlook
+from grasp_ros.control.planning_loop import EncodedObservation
 from grasp_ros.control.timed_plan import TimedPlan
 from grasp_ros.control.types import State
 from grasp_ros.planning.problem import Plan
@@ -29,7 +29,7 @@ class PlanReport:
     reason: str = ''
     plan: Plan | None = None
     timed: TimedPlan | None = None
-    outlook: Outlook | None = None
+    outlook: EncodedObservation | None = None
     horizon: int = 0
     accepted: bool = False
 

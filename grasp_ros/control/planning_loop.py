@@ -17,11 +17,11 @@ from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.image_checks import PredictionCheck, Seen, Sight
 from grasp_ros.control.limits import Limits, Setpoint, project
 from grasp_ros.control.observation import (
-    ContextEncoder,
-    Frame,
+    HistoryEncoder,
+    ObservationEncoder,
     Picture,
-    View,
-    ViewEncoder,
+    SensorData,
+    StampedObservation,
     goal_view,
 )
 from grasp_ros.control.progress import PlanHorizon
@@ -34,13 +34,13 @@ from grasp_ros.control.timed_plan import (
 from grasp_ros.control.types import Timer, untimed
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import WorldModel, rollout, visual
-from grasp_ros.models.sensors import Inputs
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.problem import Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.planning.protocol import Planner
 
 STEADY = 0.2
-MOST_WARM_UPS = 20
+MAX_WARM_UPS = 20
 
 
 class BadPlanError(Exception):
@@ -48,7 +48,7 @@ class BadPlanError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Outlook:
+class EncodedObservation:
     """What the model sees now.
 
     Attributes:
@@ -76,14 +76,14 @@ class RecedingHorizon:
         limits: Limits,
         config: ControllerConfig,
         timer: Timer = untimed,
-        inputs: Inputs | None = None,
+        inputs: SensorSpec | None = None,
     ) -> None:
         """See `Controller`."""
-        inputs = inputs or Inputs()
+        inputs = inputs or SensorSpec()
         self._cameras = len(inputs.cameras)
         self._model = model
         self._planner = planner
-        self._encode = ViewEncoder(model, preprocess, inputs, timer)
+        self._encode = ObservationEncoder(model, preprocess, inputs, timer)
         self._space = space
         self._limits = limits
         self._config = config
@@ -93,7 +93,7 @@ class RecedingHorizon:
         skip = space.frame_skip
         self._low = to_tensor(space.normalise(np.tile(limits.low, (skip, 1))), like)
         self._high = to_tensor(space.normalise(np.tile(limits.high, (skip, 1))), like)
-        self._encoder = ContextEncoder(self._encode, model.history, self._step_ns, timer)
+        self._encoder = HistoryEncoder(self._encode, model.history, self._step_ns, timer)
         self._generator = torch.Generator(device=model.device)
         self._goal: tuple[int, Tensor] | None = None
         self._predictions = PredictionCheck(self._step_ns, config.one_step_latent)
@@ -116,7 +116,7 @@ class RecedingHorizon:
         return (2 * self._model.history - 1) * self._step_ns // 2
 
     @property
-    def view(self) -> View | None:
+    def view(self) -> SensorData | None:
         """What was decoded last."""
         return self._encoder.view
 
@@ -137,7 +137,9 @@ class RecedingHorizon:
         """Give the full horizon back and start judging progress anew."""
         self._horizon.renew()
 
-    def look(self, frames: tuple[Frame, ...], goal: tuple[int, Picture] | None) -> Outlook:
+    def look(
+        self, frames: tuple[StampedObservation, ...], goal: tuple[int, Picture] | None
+    ) -> EncodedObservation:
         """Encode the newest frame with its context, and the goal when it is new.
 
         Args:
@@ -151,13 +153,13 @@ class RecedingHorizon:
             self._goal = (goal[0], self._encode(goal_view(goal[1], self._cameras))[None])
         context, stamps = self._encoder.context(frames)
         if goal is None or self._goal is None:
-            return Outlook(context, stamps, None, None)
+            return EncodedObservation(context, stamps, None, None)
         latent = self._goal[1]
         with torch.no_grad():
             distance = float(self._planner.distance.to_goal(context[:, -1], latent))
-        return Outlook(context, stamps, latent, distance)
+        return EncodedObservation(context, stamps, latent, distance)
 
-    def seen(self, outlook: Outlook, now_ns: int, history: CommandHistory) -> Seen:
+    def seen(self, outlook: EncodedObservation, now_ns: int, history: CommandHistory) -> Seen:
         """The newest picture of an outlook, and the motion that must be visible in it."""
         view, frames = self._encoder.view, self._model.history
         assert view is not None
@@ -178,14 +180,14 @@ class RecedingHorizon:
         return Seen(outlook.stamps_ns[-1], view.pictures, pixels, latent[0], expected_change)
 
     def prediction_error(
-        self, outlook: Outlook, now_ns: int, history: CommandHistory
+        self, outlook: EncodedObservation, now_ns: int, history: CommandHistory
     ) -> float:
         """Of what was imagined for the newest picture, in model steps of motion; NaN if unknown."""
         if self._config.dry_run:  # what moves the robot is unknown
             return float('nan')
 
         def roll(former: Sight, steps: int) -> Tensor:
-            assert isinstance(former, Outlook)
+            assert isinstance(former, EncodedObservation)
             ahead = self._roll_forward(former, steps, now_ns, history, ())[0][:, -1]
             return visual(self._model, ahead)
 
@@ -213,7 +215,7 @@ class RecedingHorizon:
         self._planner.prepare(problem)
         plan: Plan | None = None
         times: list[float] = []
-        while len(times) < MOST_WARM_UPS:
+        while len(times) < MAX_WARM_UPS:
             plan = self._planner.plan(problem, plan, generator=self._generator)
             times.append(plan.solve_time_s)
             if len(times) > 2 and abs(times[-1] - times[-2]) < STEADY * times[-2]:
@@ -223,7 +225,7 @@ class RecedingHorizon:
 
     def solve(
         self,
-        outlook: Outlook,
+        outlook: EncodedObservation,
         now_ns: int,
         delay_s: float,
         history: CommandHistory,
@@ -345,7 +347,7 @@ class RecedingHorizon:
 
     def _roll_forward(
         self,
-        outlook: Outlook,
+        outlook: EncodedObservation,
         steps: int,
         now_ns: int,
         history: CommandHistory,

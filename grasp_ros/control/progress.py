@@ -34,7 +34,7 @@ def goal_bounds(config: ControllerConfig, tolerance: float | None) -> tuple[floa
     return tolerance, max(ratio * tolerance, tolerance + config.progress_noise)
 
 
-class StallWatch:
+class StallMonitor:
     """Notices that a robot is driven without coming nearer; stays stalled until restarted."""
 
     def __init__(self, config: ControllerConfig) -> None:

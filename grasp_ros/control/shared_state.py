@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grasp_ros.control.image_checks import Verdict
-from grasp_ros.control.observation import Frame, Picture
+from grasp_ros.control.image_checks import ImageCheck
+from grasp_ros.control.observation import Picture, StampedObservation
 from grasp_ros.control.timed_plan import TimedPlan, still_needed
 from grasp_ros.control.types import State
 
@@ -37,7 +37,7 @@ class Goal:
 
 
 @dataclass(frozen=True, eq=False)
-class Snapshot:
+class StateSnapshot:
     """What a replan starts from.
 
     Attributes:
@@ -53,7 +53,7 @@ class Snapshot:
     """
 
     epoch: int
-    frames: tuple[Frame, ...]
+    frames: tuple[StampedObservation, ...]
     bad_image: str
     unsettled: bool
     goal: Goal | None
@@ -63,7 +63,7 @@ class Snapshot:
     reached: bool
 
 
-class Situation:
+class SharedState:
     """Frames, goal, plans and faults; each method is one step, seen whole or not at all.
 
     Attributes:
@@ -134,7 +134,7 @@ class Situation:
                 self._epoch += 1
                 self.plans = ()
 
-    def add_frame(self, frame: Frame, arrival_ns: int | None) -> None:
+    def add_frame(self, frame: StampedObservation, arrival_ns: int | None) -> None:
         """See `FrameBuffer.add`."""
         with self._lock:
             self.frames.add(frame, arrival_ns)
@@ -192,11 +192,11 @@ class Situation:
 
     # What the planning thread found out.
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> StateSnapshot:
         """What to plan for."""
         with self._lock:
             unsettled, self._unsettled = self._unsettled, False
-            return Snapshot(
+            return StateSnapshot(
                 epoch=self._epoch,
                 frames=self.frames.good(),
                 bad_image=self.frames.bad,
@@ -209,7 +209,7 @@ class Situation:
             )
 
     def examined(
-        self, epoch: int, stamp_ns: int, verdict: Verdict, prediction_error: float
+        self, epoch: int, stamp_ns: int, verdict: ImageCheck, prediction_error: float
     ) -> None:
         """See `FrameBuffer.examined`; a bad picture voids the plans."""
         with self._lock:
@@ -271,14 +271,14 @@ class FrameBuffer:
     def __init__(self, memory_ns: int) -> None:
         """Begin without frames; keep those at most `memory_ns` older than the newest."""
         self._memory_ns = memory_ns
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[StampedObservation] = deque()
         self._usable_stamp_ns: int | None = None
         self._decoded_stamp_ns: int | None = None
         self._decodable = True
         self._undecodable_reason = ''
         self._bad_stamp_ns = -1
         self._arrival_ns: int | None = None
-        self.verdict = Verdict()
+        self.verdict = ImageCheck()
         self.prediction_error = float('nan')
         self.bad = ''
 
@@ -287,7 +287,7 @@ class FrameBuffer:
         """Stamp of the newest frame, or None."""
         return self._frames[-1].stamp_ns if self._frames else None
 
-    def add(self, frame: Frame, arrival_ns: int | None) -> None:
+    def add(self, frame: StampedObservation, arrival_ns: int | None) -> None:
         """Take a frame not older than those before, and when it arrived on a steady clock."""
         self._frames.append(frame)
         while self._frames[0].stamp_ns < frame.stamp_ns - self._memory_ns:
@@ -296,11 +296,11 @@ class FrameBuffer:
         if self._decodable:
             self._usable_stamp_ns = frame.stamp_ns
 
-    def good(self) -> tuple[Frame, ...]:
+    def good(self) -> tuple[StampedObservation, ...]:
         """Frames to plan from: those after the last bad one, in the order of their stamps."""
         return tuple(frame for frame in self._frames if frame.stamp_ns > self._bad_stamp_ns)
 
-    def examined(self, stamp_ns: int, verdict: Verdict, prediction_error: float) -> None:
+    def examined(self, stamp_ns: int, verdict: ImageCheck, prediction_error: float) -> None:
         """Take what was found out about the frame of that stamp."""
         self._decodable = True
         self._usable_stamp_ns = self._frames[-1].stamp_ns

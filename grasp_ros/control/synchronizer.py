@@ -7,23 +7,23 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.control.observation import Frame, ImageSource
+from grasp_ros.control.observation import ImageSource, StampedObservation
 from grasp_ros.control.types import State
-from grasp_ros.models.sensors import PROPRIOCEPTION, Inputs
+from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec
 
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
-MOST_PICTURES, MOST_VALUES = 10, 1000
+MAX_IMAGES, MAX_VALUES = 10, 1000
 """What of each sensor waits for the others, so that a dead one costs no memory."""
 
 Data = ImageSource | NDArray[np.float64]
 
 
-class InputError(ValueError):
+class SensorDataError(ValueError):
     """What a sensor gave cannot be used; the message says why."""
 
 
-class Synchroniser:
+class ApproximateTimeSynchronizer:
     """Puts the newest picture of the first camera together with what is nearest to it in time.
 
     A set is an observation where all its stamps lie within the tolerance; each picture of the
@@ -34,7 +34,7 @@ class Synchroniser:
         complete: sets so far.
     """
 
-    def __init__(self, inputs: Inputs, tolerance_s: float) -> None:
+    def __init__(self, inputs: SensorSpec, tolerance_s: float) -> None:
         """Begin with nothing received.
 
         Args:
@@ -49,14 +49,14 @@ class Synchroniser:
     def clear(self) -> None:
         """Forget all that waits."""
         self._waiting: dict[str, deque[tuple[int, Data]]] = {
-            name: deque(maxlen=MOST_PICTURES if name in self._inputs.cameras else MOST_VALUES)
+            name: deque(maxlen=MAX_IMAGES if name in self._inputs.cameras else MAX_VALUES)
             for name in self._inputs.names
         }
         self._newest_ns: dict[str, int] = {}
 
     def add(
         self, name: str, data: Data, stamp_ns: int, now_ns: int | None = None
-    ) -> Frame | None:
+    ) -> StampedObservation | None:
         """Take what one sensor gave.
 
         Args:
@@ -74,7 +74,7 @@ class Synchroniser:
         if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
             what = 'image' if name in self._inputs.cameras else name
             ahead = (stamp_ns - now_ns) / NANOSECONDS
-            raise InputError(f'{what} stamp is {ahead:.3f} s ahead of now; check the clocks')
+            raise SensorDataError(f'{what} stamp is {ahead:.3f} s ahead of now; check the clocks')
         if name == PROPRIOCEPTION:
             self._check(data)
         first = self._inputs.cameras[0]
@@ -130,24 +130,24 @@ class Synchroniser:
         apart_ns = max(stamps) - min(stamps)
         return chosen if apart_ns <= self.tolerance_s * NANOSECONDS else None
 
-    def _frame(self, chosen: dict[str, Data], stamp_ns: int) -> Frame:
+    def _frame(self, chosen: dict[str, Data], stamp_ns: int) -> StampedObservation:
         pictures = tuple(chosen[name] for name in self._inputs.cameras)
         values = chosen.get(PROPRIOCEPTION)
         assert values is None or isinstance(values, np.ndarray)
         self.complete += 1
         source = pictures[0] if len(pictures) == 1 else pictures
-        return Frame(source, stamp_ns, values)  # type: ignore[arg-type]
+        return StampedObservation(source, stamp_ns, values)  # type: ignore[arg-type]
 
     def _check(self, values: Data) -> None:
         space = self._inputs.proprioception
         assert space is not None
         assert isinstance(values, np.ndarray)
         if values.shape != (space.size,):
-            raise InputError(
+            raise SensorDataError(
                 f'{values.size} values of proprioception; the model wants {space.size}: '
                 f'{", ".join(space.names)}'
             )
         bad = [name for name, value in zip(space.names, values, strict=True)
                if not np.isfinite(value)]
         if bad:
-            raise InputError(f'proprioception is not finite: {", ".join(bad)}')
+            raise SensorDataError(f'proprioception is not finite: {", ".join(bad)}')

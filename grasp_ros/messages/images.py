@@ -20,7 +20,7 @@ Bytes = Union[bytes, bytearray, memoryview, 'array[int]']
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 MAX_PIXELS = 64_000_000
 """Pictures of more pixels are refused before anything is allocated for them."""
-LONGEST_NAME = 60
+MAX_NAME_LENGTH = 60
 """Of an encoding or a format in messages for people: whoever sends a picture chooses it."""
 
 _TO_RGB = {
@@ -232,7 +232,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 def quoted(name: str) -> str:
     """A name that came with a picture, for people: control characters escaped, and not too long."""
-    return repr(name) if len(name) <= LONGEST_NAME else f'{name[:LONGEST_NAME]!r}...'
+    return repr(name) if len(name) <= MAX_NAME_LENGTH else f'{name[:MAX_NAME_LENGTH]!r}...'
 
 
 def encode_compressed(rgb: NDArray[np.uint8], format: Literal['jpeg', 'png'] = 'jpeg') -> bytes:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from grasp_ros.messages.commands import TWIST_FIELDS
 
 if TYPE_CHECKING:  # it imports torch, which what reads parameters does without
-    from grasp_ros.models.sensors import Inputs
+    from grasp_ros.models.sensors import SensorSpec
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 ODOMETRY = 'nav_msgs/msg/Odometry'
@@ -131,7 +131,7 @@ def _joint(message: Any, name: str) -> float:
 
 
 def proprioception_layout(
-    values: dict[str, Any], inputs: Inputs
+    values: dict[str, Any], inputs: SensorSpec
 ) -> ProprioceptionLayout | None:
     """How a model's proprioception lies in messages; None for a model without.
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.control.observation import View
+from grasp_ros.control.observation import SensorData
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import ClampCounts, Command
 from grasp_ros.messages.images import from_model_output, to_model_input
@@ -131,8 +131,8 @@ def film_strip(
     report: PlanReport,
     model: WorldModel,
     manifest: Manifest,
-    now: View,
-    goal: View,
+    now: SensorData,
+    goal: SensorData,
 ) -> NDArray[np.uint8]:
     """Now, decoded states along the plan, goal, side by side: (h, C * w * 8, 3) uint8 RGB.
 
@@ -149,7 +149,7 @@ def film_strip(
         raise ValueError('the report holds no plan')
     image = manifest.image
 
-    def resized(view: View) -> list[NDArray[np.uint8]]:
+    def resized(view: SensorData) -> list[NDArray[np.uint8]]:
         return [
             from_model_output(to_model_input(picture, image.height, image.width, image.fit))
             for picture in view.pictures

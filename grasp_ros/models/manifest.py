@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.calibration import Calibration, Strict
 from grasp_ros.models.registry import Family
-from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION, Inputs, ProprioceptionSpace
+from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION, ProprioceptionSpace, SensorSpec
 
 
 class ImagePipeline(Strict):
@@ -103,13 +103,13 @@ class Manifest(Strict):
         return cameras
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> SensorSpec:
         """What the model wants to see, in the core's terms."""
         felt = self.proprioception
         space = None if felt is None else ProprioceptionSpace(
             tuple(felt.names), tuple(felt.units), np.array(felt.mean), np.array(felt.std)
         )
-        return Inputs(tuple(self.cameras), space)
+        return SensorSpec(tuple(self.cameras), space)
 
     @model_validator(mode='after')
     def _two_programs_or_weights(self) -> Manifest:

@@ -41,7 +41,7 @@ CAMERA = 'camera'
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class SensorSpec:
     """What a model wants to see.
 
     Attributes:
@@ -58,6 +58,6 @@ class Inputs:
         return (*self.cameras, *([PROPRIOCEPTION] if self.proprioception else []))
 
 
-def image_topic(inputs: Inputs, camera: str) -> str:
+def image_topic(inputs: SensorSpec, camera: str) -> str:
     """Topic of a camera: `image` where there is one, `image/<name>` where there are several."""
     return 'image' if len(inputs.cameras) == 1 else f'image/{camera}'

@@ -10,7 +10,7 @@ from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from grasp_ros.models.sensors import PROPRIOCEPTION, Inputs, image_topic
+from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec, image_topic
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.ros.qos import (
@@ -50,7 +50,7 @@ def make_topics(
     node: LifecycleNode,
     values: dict[str, Any],
     command_type: type[Any],
-    inputs: Inputs,
+    inputs: SensorSpec,
     on_image: Callable[[Any, str], None],
     on_proprioception: Callable[[Any], None],
     on_goal: Callable[[Any], None],

@@ -96,8 +96,8 @@ class PhaseRecorder:
 
 
 FLUSH_S = 1.0
-MOST_PENDING = 10_000
-MOST_BYTES = 256 * 2**20
+MAX_PENDING = 10_000
+MAX_BYTES = 256 * 2**20
 END = b'\n]\n'
 NAMES = {'MainThread': 'executor'}
 FLOW = {'receive': 's', 'plan': 't', 'publish': 'f'}
@@ -109,7 +109,7 @@ class LatencyTrace:
     """Writes spans to a file, on a thread of its own; the file is complete JSON after each write.
 
     A `grasp_ros.node.phases.Sink`. Memory is bounded: spans that the disk does not take in time
-    are dropped, and nothing is written beyond `MOST_BYTES`.
+    are dropped, and nothing is written beyond `MAX_BYTES`.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class LatencyTrace:
             OSError: if the file cannot be written.
         """
         self._on_error = on_error
-        self._events: queue.Queue[Event] = queue.Queue(MOST_PENDING)
+        self._events: queue.Queue[Event] = queue.Queue(MAX_PENDING)
         self._ending = threading.Event()
         self._pid = os.getpid()
         self._named: set[int] = set()
@@ -201,7 +201,7 @@ class LatencyTrace:
         lines = []
         for _ in range(self._events.qsize()):
             lines.append(f',\n{json.dumps(self._events.get())}')
-        if not lines or position > MOST_BYTES:
+        if not lines or position > MAX_BYTES:
             return
         self._file.seek(position)
         self._file.write(''.join(lines).encode() + END)

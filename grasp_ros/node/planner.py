@@ -20,7 +20,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.factory import Assembly, assemble, reconfigure
+from grasp_ros.control.factory import PlannerStack, assemble, reconfigure
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
 from grasp_ros.messages.images import ImageError
@@ -34,9 +34,9 @@ from grasp_ros.node.latency_trace import PhaseRecorder
 from grasp_ros.node.planning_thread import PlanningThread, Replanner, leave
 from grasp_ros.node.reach_goal import ReachGoalServer
 from grasp_ros.node.status_publisher import StateLog, StatusPublisher, TickMonitor
-from grasp_ros.node.watchdog import Supervisor, model_files
+from grasp_ros.node.watchdog import Watchdog, model_files
 from grasp_ros.parameters.parameter import ParameterError
-from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
 from grasp_ros.planning.process_tuning import (
     allocate_from_one_heap,
     freeze,
@@ -49,7 +49,7 @@ from grasp_ros.ros.ros_messages import CommandEncoder, picture_kind, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
 
 ACKNOWLEDGE_S = 0.2
-TABLE = PARAMETERS + RIVAL_PARAMETERS
+TABLE = PARAMETERS + BASELINE_PARAMETERS
 SWITCH_INTERVAL_S = 0.0001
 
 
@@ -79,7 +79,7 @@ class PlannerNode(LifecycleNode):
         self._log = StateLog(self.get_logger())
         self._warn = self._log.warn
         self._values: dict[str, Any] = {}
-        self._parts: Assembly | None = None
+        self._parts: PlannerStack | None = None
         self._configured = False
         self._active = False
         self._timer: Any = None
@@ -169,7 +169,7 @@ class PlannerNode(LifecycleNode):
         self._tick_clock = clock
         self._ticks = TickMonitor(period_ns, clock.now().nanoseconds)
         self._timer = self.create_timer(period_ns / 1e9, self._on_tick, clock=clock)
-        self._supervisor = Supervisor(
+        self._supervisor = Watchdog(
             self,
             self._parts,
             self._thread,
@@ -227,7 +227,7 @@ class PlannerNode(LifecycleNode):
             self._reach.flush()
         self._thread.stop(ACKNOWLEDGE_S)
 
-    def _load(self, values: dict[str, Any]) -> Assembly | None:
+    def _load(self, values: dict[str, Any]) -> PlannerStack | None:
         """Assemble on the planning thread; None where a signal ended the wait."""
         limit_s = values['planner.hang_timeout']
         while self._thread.busy_s and not self._ended.is_set():

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.control.factory import Assembly
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import film_strip, plan_fields
 from grasp_ros.msg import ActionPlan
-from grasp_ros.node.watchdog import Supervisor
+from grasp_ros.node.watchdog import Watchdog
 from grasp_ros.ros.ros_messages import plan_message
 
 Result = TypeVar('Result')
@@ -122,8 +122,8 @@ class Replanner:
 
     def __init__(
         self,
-        parts: Assembly,
-        supervisor: Supervisor,
+        parts: PlannerStack,
+        supervisor: Watchdog,
         values: Callable[[], dict[str, Any]],
         now_ns: Callable[[], int],
         warn: Callable[[str, str], None],

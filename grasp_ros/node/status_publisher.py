@@ -9,14 +9,14 @@ from typing import Any
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from grasp_ros.control.factory import Assembly
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.status import Statistics, status_fields
 from grasp_ros.msg import PlanStatus
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.interfaces import Topics
 from grasp_ros.node.planning_thread import Replanned, Replanner
-from grasp_ros.node.watchdog import Supervisor
+from grasp_ros.node.watchdog import Watchdog
 from grasp_ros.ros.ros_messages import image_message
 
 
@@ -25,10 +25,10 @@ class StatusPublisher:
 
     def __init__(
         self,
-        parts: Assembly,
+        parts: PlannerStack,
         topics: Topics,
         replanner: Replanner,
-        supervisor: Supervisor,
+        supervisor: Watchdog,
         ticks: TickMonitor,
         diagnostics: Diagnostics,
         values: Callable[[], dict[str, Any]],

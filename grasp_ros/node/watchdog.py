@@ -11,7 +11,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from grasp_ros.control.factory import Assembly
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
@@ -21,13 +21,13 @@ from grasp_ros.node.planning_thread import PlanningThread
 CHECK_S = 0.5
 
 
-def model_files(name: str) -> FileWatch:
+def model_files(name: str) -> FileChangeMonitor:
     """Watch the files of the model of that name; raises CheckpointError if there is none."""
     folder = find_model(name)
-    return FileWatch([folder / name for name in MODEL_FILES])
+    return FileChangeMonitor([folder / name for name in MODEL_FILES])
 
 
-class Supervisor:
+class Watchdog:
     """The watches of one activation; they use the steady clock and the executor's thread.
 
     Attributes:
@@ -38,12 +38,12 @@ class Supervisor:
     def __init__(
         self,
         node: LifecycleNode,
-        parts: Assembly,
+        parts: PlannerStack,
         thread: PlanningThread,
         command: Any,
         values: Callable[[], dict[str, Any]],
         tick: Callable[[int], None],
-        files: FileWatch,
+        files: FileChangeMonitor,
     ) -> None:
         """Begin to watch.
 
@@ -59,17 +59,17 @@ class Supervisor:
         self._node, self._parts, self._thread = node, parts, thread
         self._command, self._values, self._tick = command, values, tick
         self.images_refused = 0
-        self.late = LateSolves()
-        self._kinds = {camera: KindWatch() for camera in parts.controller.inputs.cameras}
+        self.late = DeadlineMissCounter()
+        self._kinds = {camera: ImageFormatMonitor() for camera in parts.controller.inputs.cameras}
         self._files = files
-        self._conflict, self._unheard = Steadied(1, 2), Steadied(2, 2)
-        self._unfamiliar, self._unseen = Steadied(1, 10), Steadied(4, 1)
+        self._conflict, self._unheard = Debounce(1, 2), Debounce(2, 2)
+        self._unfamiliar, self._unseen = Debounce(1, 10), Debounce(4, 1)
         self._state: State | None = None
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timers = [node.create_timer(CHECK_S, self._check, clock=steady)]
         if node.get_parameter('use_sim_time').value:
             now_ns = node.get_clock().now().nanoseconds
-            self._clock = ClockWatch(now_ns, time.monotonic_ns())
+            self._clock = ClockStallMonitor(now_ns, time.monotonic_ns())
             period_s = 1.0 / parts.manifest.control_rate
             self._timers.append(node.create_timer(period_s, self._check_clock, clock=steady))
 
@@ -168,7 +168,7 @@ class Supervisor:
         self._node.get_logger().warning(text)
 
 
-class Steadied:
+class Debounce:
     """A condition that changes only after it was seen some times in a row."""
 
     def __init__(self, rise: int, fall: int) -> None:
@@ -186,7 +186,7 @@ class Steadied:
         return True
 
 
-class ClockWatch:
+class ClockStallMonitor:
     """Goes on by a steady clock where a simulated one stands still."""
 
     def __init__(self, now_ns: int, steady_ns: int) -> None:
@@ -200,7 +200,7 @@ class ClockWatch:
         return steady_ns - self._since_ns
 
 
-class FileWatch:
+class FileChangeMonitor:
     """Notices files that are replaced, written to or gone."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -223,7 +223,7 @@ def _fingerprint(path: Path) -> tuple[int, int, int] | None:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-class LateSolves:
+class DeadlineMissCounter:
     """Counts solves that took longer than they may.
 
     Attributes:
@@ -256,7 +256,7 @@ class LateSolves:
         return self._many and not before
 
 
-class KindWatch:
+class ImageFormatMonitor:
     """Notices pictures of another size or encoding."""
 
     def __init__(self) -> None:

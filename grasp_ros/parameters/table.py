@@ -133,7 +133,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     *planner_parameters('grasp'),
 )
 
-RIVAL_PARAMETERS: tuple[Parameter, ...] = tuple(
+BASELINE_PARAMETERS: tuple[Parameter, ...] = tuple(
     row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
 )
 
@@ -152,3 +152,7 @@ def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:
             f'| {"yes" if row.live else ""} | {row.description} |'
         )
     return '\n'.join(lines)
+
+
+if __name__ == '__main__':
+    print(markdown_table())

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
-from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
 
 NOT_OURS = ('use_sim_time', 'qos_overrides.')
 _TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}
@@ -17,7 +17,7 @@ _TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}
 
 def default_values() -> dict[str, Any]:
     """The default of every parameter of the planner."""
-    return {row.name: row.default for row in PARAMETERS + RIVAL_PARAMETERS}
+    return {row.name: row.default for row in PARAMETERS + BASELINE_PARAMETERS}
 
 
 def read_values(
@@ -42,7 +42,7 @@ def read_values(
         if not separator:
             raise ParameterError(f'{override!r} is no override; write it as name:=value')
         given[name] = _yaml(text, f'override {override!r}')
-    table = {row.name: row for row in PARAMETERS + RIVAL_PARAMETERS}
+    table = {row.name: row for row in PARAMETERS + BASELINE_PARAMETERS}
     values = default_values()
     for name, value in given.items():
         if name.startswith(NOT_OURS):

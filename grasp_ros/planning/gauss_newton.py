@@ -21,8 +21,8 @@ from grasp_ros.planning.problem import PlanProblem
 DIFFERENCE = 4.0
 """Step of the finite differences, in half widths of the action box times the square root of the
 precision: between rounding and the model's curvature."""
-LEAST_DAMPING = 1e-8
-GREATEST_DAMPING = 1e8
+MIN_DAMPING = 1e-8
+MAX_DAMPING = 1e8
 SMALL = 1e-12
 
 
@@ -104,8 +104,8 @@ def gauss_newton_step(
     here = better.reshape(*better.shape, *[1] * dims)
     return ActionStep(
         actions=torch.where(better[..., None], trial, actions),
-        damping=torch.where(better, damping / 4, damping.clamp(min=LEAST_DAMPING) * 4).clamp(
-            max=GREATEST_DAMPING
+        damping=torch.where(better, damping / 4, damping.clamp(min=MIN_DAMPING) * 4).clamp(
+            max=MAX_DAMPING
         ),
         predictions=torch.where(here, new_predicted[:, :, 0], predicted[:, :, 0]),
         loss=torch.where(better, after, before),
@@ -221,7 +221,7 @@ def _solve(band: Tensor, right: Tensor, damping: Tensor, free: Tensor) -> Tensor
     diagonal = band[:, :, 0].diagonal(dim1=-2, dim2=-1)
     # Marquardt's scaling; the small share of the mean holds actions without any effect.
     mean = diagonal.mean(dim=-1, keepdim=True)
-    diagonal += damping[..., None] * diagonal + LEAST_DAMPING * mean + SMALL + (1 - inside)
+    diagonal += damping[..., None] * diagonal + MIN_DAMPING * mean + SMALL + (1 - inside)
     right = right * inside
     if history == 1:
         factor = torch.linalg.cholesky_ex(band[:, :, 0]).L

@@ -26,7 +26,13 @@ from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.cuda_graphs import Executor, Pace, executor_for, problem_of, tensors_of
 from grasp_ros.planning.gauss_newton import GaussNewtonIteration
 from grasp_ros.planning.initial_guess import SeedOptions, fill
-from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings, Moments, Precision, spread_of
+from grasp_ros.planning.lifted import (
+    InPlaceAdam,
+    LiftedIteration,
+    LiftedSettings,
+    Precision,
+    spread_of,
+)
 from grasp_ros.planning.objective import completed, rollout_gradient, squared_error
 from grasp_ros.planning.options import changed, option
 from grasp_ros.planning.problem import PlanProblem
@@ -321,7 +327,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         """Adam steps on the serial rollout's cost; the last of the tensors are the actions."""
         actions = tensors[-1].clone()
         problem = problem_of(tensors[:-1], actions.shape[1])
-        moments = Moments(actions, self.config.sync_rate)
+        moments = InPlaceAdam(actions, self.config.sync_rate)
         for _ in range(self.config.sync_steps):
             moments.step(
                 rollout_gradient(self.distance, problem, actions, self.config.path_weight)
@@ -337,7 +343,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         config, rows = self.config, self._settings.max_rows
         states, actions = tensors[-2], tensors[-1].clone()
         problem = problem_of(tensors[:-2], actions.shape[1])
-        moments = Moments(actions, config.sync_rate)
+        moments = InPlaceAdam(actions, config.sync_rate)
         for _ in range(config.sync_steps):
             states = sweep(self.model, problem, states, actions, config.sync_sweeps, rows)
             moments.step(

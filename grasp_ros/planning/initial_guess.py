@@ -175,8 +175,8 @@ def fill(seeds: Candidates, count: int) -> Candidates:
     return join(keep, keep.take(again.expand(keep.cost.shape[0], -1)))
 
 
-SHORTEST_SEGMENT = 4
-LONGEST_SEGMENT = 20
+MIN_SEGMENT = 4
+MAX_SEGMENT = 20
 
 
 def correlated_actions(
@@ -195,10 +195,10 @@ def correlated_actions(
     low, high = _command_box(problem)
     periods = problem.horizon * problem.frame_skip
     rows, device, dtype = problem.batch * count, low.device, low.dtype
-    segments = periods // SHORTEST_SEGMENT + 1
+    segments = periods // MIN_SEGMENT + 1
     durations = torch.randint(
-        SHORTEST_SEGMENT,
-        LONGEST_SEGMENT + 1,
+        MIN_SEGMENT,
+        MAX_SEGMENT + 1,
         (rows, segments),
         generator=generator,
         device=device,

@@ -40,7 +40,7 @@ class LiftedSettings:
     damping: float = 1e-3
 
 
-class Moments:
+class InPlaceAdam:
     """Adam on one tensor in place; its state stays where it is, so that a graph can hold it."""
 
     def __init__(self, variable: Tensor, rate: float | Tensor) -> None:
@@ -119,7 +119,7 @@ class LiftedIteration:
         self.states = states.clone(memory_format=torch.contiguous_format)
         self.actions = actions.clone(memory_format=torch.contiguous_format)
         self._state_rate = self.states.new_full((), settings.state_rate * (spread or 1.0))
-        self._of_states = Moments(
+        self._of_states = InPlaceAdam(
             self.states, settings.state_rate if spread is None else self._state_rate
         )
         self._start_actions()
@@ -166,7 +166,7 @@ class LiftedIteration:
 
     def _start_actions(self) -> None:
         """Make what the steps of the actions remember."""
-        self._of_actions = Moments(self.actions, self.settings.action_rate)
+        self._of_actions = InPlaceAdam(self.actions, self.settings.action_rate)
 
     def _restart_actions(self) -> None:
         """Forget the steps of the actions, in place."""
@@ -205,7 +205,7 @@ class LiftedIteration:
             self._of_states.step(gradient)
 
 
-SMALLEST = 1e-6
+MIN_SIZE = 1e-6
 
 
 @torch.no_grad()
@@ -224,4 +224,4 @@ def spread_of(problem: PlanProblem, rollouts: Tensor) -> float:
         [problem.context, rollouts.flatten(1, 2), problem.goal[:, None]], dim=1
     ).flatten(2)
     deviation = (seen - seen.mean(dim=1, keepdim=True)).square().mean().sqrt()
-    return float(deviation.clamp(min=SMALLEST))
+    return float(deviation.clamp(min=MIN_SIZE))

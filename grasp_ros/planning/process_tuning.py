@@ -8,7 +8,7 @@ import gc
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BYTES = 512 * 2**20
-LARGEST_MMAP_THRESHOLD = 32 * 2**20
+MAX_MMAP_THRESHOLD = 32 * 2**20
 
 
 def allocate_from_one_heap() -> None:
@@ -22,7 +22,7 @@ def keep_freed_memory() -> None:
     By default it may go back to the system and be cleared page by page each time: in some
     processes a fifth of a lifted iteration with 32 candidates.
     """
-    _set(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+    _set(M_MMAP_THRESHOLD, MAX_MMAP_THRESHOLD)
     _set(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 

@@ -79,7 +79,7 @@ class CameraRobot(Protocol):
 
 
 @runtime_checkable
-class FeelingRobot(CameraRobot, Protocol):
+class ProprioceptiveRobot(CameraRobot, Protocol):
     """A robot whose pictures do not show all that matters."""
 
     def velocity(self) -> NDArray[np.float64]:

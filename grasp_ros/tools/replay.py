@@ -26,7 +26,7 @@ from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.control.factory import Assembly, assemble
+from grasp_ros.control.factory import PlannerStack, assemble
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
@@ -177,7 +177,7 @@ def _compare(
 def _report(
     options: argparse.Namespace,
     bag: BagReader,
-    parts: Assembly,
+    parts: PlannerStack,
     values: dict[str, Any],
     pace: Pace,
     tally: Tally,

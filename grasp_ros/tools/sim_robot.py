@@ -26,7 +26,7 @@ from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_message
 from grasp_ros.ros.spin import spin
-from grasp_ros.sim.camera_robot import ROBOTS, FeelingRobot, Pose, RobotSettings
+from grasp_ros.sim.camera_robot import ROBOTS, Pose, ProprioceptiveRobot, RobotSettings
 
 CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'
 GOAL_PERIOD_S = 1.0
@@ -80,7 +80,7 @@ class SimRobotNode(Node):
         self._goal_image = self.create_publisher(Image, 'goal_image', goal_qos)
         self._felt = (
             self.create_publisher(TwistStamped, 'proprioception', 10)
-            if isinstance(self._robot, FeelingRobot)
+            if isinstance(self._robot, ProprioceptiveRobot)
             else None
         )
         self._compressed = (
@@ -127,7 +127,7 @@ class SimRobotNode(Node):
         if self._compressed:
             message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
             self._compressed[0].publish(message)
-        if self._felt is not None and isinstance(self._robot, FeelingRobot):
+        if self._felt is not None and isinstance(self._robot, ProprioceptiveRobot):
             self._felt.publish(_felt_message(self._robot.velocity(), stamp))
         for name, pose in self._robot.truth().items():
             self._truth[name].publish(_message(pose, stamp, self._robot.frame))

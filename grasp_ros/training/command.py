@@ -24,7 +24,7 @@ from grasp_ros.sim.registry import TASKS, Task
 from grasp_ros.training.data.bag_arguments import add_arguments, extraction, given_options
 from grasp_ros.training.data.extract import extract, report
 from grasp_ros.training.data.simulated import MotionDataset
-from grasp_ros.training.evaluation.acceptance import Gates, measure
+from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds, measure
 from grasp_ros.training.evaluation.measure import calibrate
 from grasp_ros.training.from_recorded import train_from_recorded
 from grasp_ros.training.loop import Log, number, processes, started_by_torchrun, wait_for_all
@@ -43,7 +43,7 @@ LAYOUT_STREAM, ON_POLICY_STREAM = 7, 11
 
 def train(
     config: TrainConfig, work: Path, log: Log | None = None
-) -> tuple[CompactModel, Gates, Calibration, float]:
+) -> tuple[CompactModel, AcceptanceThresholds, Calibration, float]:
     """Train all parts of the model, resuming from `work` where a run was interrupted.
 
     Args:
@@ -139,7 +139,7 @@ def _encode(model: CompactModel, dataset: MotionDataset) -> EpisodeLatents:
 def write(
     folder: Path,
     model: CompactModel,
-    gates: Gates,
+    gates: AcceptanceThresholds,
     calibration: Calibration,
     action_std: float,
     task: Task,

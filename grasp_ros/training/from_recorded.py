@@ -25,7 +25,7 @@ from grasp_ros.training.recipes import TrainConfig
 from grasp_ros.training.run_folder import check_settings
 
 HELD_OUT = 0.1
-LEAST_STEPS = 500
+MIN_STEPS = 500
 SIDE_FACTOR = 16
 
 
@@ -105,10 +105,10 @@ def check_usable(dataset: RecordedDataset, config: TrainConfig) -> None:
             f'squares whose side is a multiple of {SIDE_FACTOR}'
         )
     steps = int(dataset.lengths.sum())
-    if steps < LEAST_STEPS:
+    if steps < MIN_STEPS:
         raise DatasetError(
             f'{folder}: {steps} steps of {description.model_dt:g} s are too little data; at '
-            f'least {LEAST_STEPS} are needed, and good models take tens of thousands'
+            f'least {MIN_STEPS} are needed, and good models take tens of thousands'
         )
     if dataset.lengths.max() < config.span:
         raise DatasetError(

@@ -3,10 +3,10 @@
 import json
 
 import torch
-from test_published import MODELS, build
 
 from grasp_ros.benchmark.speed import large_model
 from grasp_ros.benchmark.speed.large_model import solve_once
+from harness.published import MODELS, build
 
 
 def test_every_family_is_solved_in_chunks_as_at_once():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.benchmark.episodes.side_by_side import SideBySide
+from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes
 from grasp_ros.benchmark.episodes.timing import run_episode
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
@@ -57,7 +57,7 @@ def test_one_episode_goes_as_with_the_controller(loaded, name, options, replan_e
     config = ControllerConfig(horizon=15, horizon_mode=mode, stall_time=1.0, seed=7)
     planner = build(name, loaded[0], options)
     expected = alone(loaded, planner, config, task, replan_every)
-    (run,) = SideBySide(*loaded, planner, config, TOLERANCE).run([task], replan_every)
+    (run,) = BatchedEpisodes(*loaded, planner, config, TOLERANCE).run([task], replan_every)
     assert run.solves == len(expected.solve_times_s)
     np.testing.assert_array_equal(run.positions, expected.positions)
     assert run.result == expected.result
@@ -65,7 +65,7 @@ def test_one_episode_goes_as_with_the_controller(loaded, name, options, replan_e
 
 def test_an_episode_does_not_depend_on_its_neighbours(loaded):
     tasks = [task_episode(TASK, seed) for seed in range(4)]
-    together = SideBySide(
+    together = BatchedEpisodes(
         *loaded, build('greedy', loaded[0]), ControllerConfig(horizon=20), TOLERANCE
     )
     runs = together.run(tasks, 5)
@@ -79,7 +79,8 @@ def test_an_episode_does_not_depend_on_its_neighbours(loaded):
 def test_whole_plans_are_judged_at_their_end(loaded):
     tasks = [task_episode(TASK, seed) for seed in (1, 4)]
     planner = build('greedy', loaded[0])
-    runs = SideBySide(*loaded, planner, ControllerConfig(horizon=15), TOLERANCE).run(tasks, None)
+    config = ControllerConfig(horizon=15)
+    runs = BatchedEpisodes(*loaded, planner, config, TOLERANCE).run(tasks, None)
     assert [run.result.reached for run in runs] == [True, False]
     assert [run.imagined for run in runs] == [True, False]
     for run, task in zip(runs, tasks, strict=True):

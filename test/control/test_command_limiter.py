@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grasp_ros.control.command_limiter import Gate
+from grasp_ros.control.command_limiter import CommandLimiter
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits, NonFiniteCommandError
@@ -32,7 +32,7 @@ def limits(rate=np.inf, acceleration=np.inf):
 
 
 def gate(kind=ActionKind.VELOCITY, rate=np.inf, acceleration=np.inf, stop_decay=0.0, **kwargs):
-    return Gate(space(kind), limits(rate, acceleration), PERIOD, stop_decay,
+    return CommandLimiter(space(kind), limits(rate, acceleration), PERIOD, stop_decay,
                 kwargs.get('dry_run', False))  # fmt: skip
 
 

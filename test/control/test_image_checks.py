@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Novelty, Seen, alike
-from grasp_ros.control.observation import LastInput, View
+from grasp_ros.control.observation import LastInput, SensorData
 from grasp_ros.control.types import State
 from harness.controller_rig import CONFIG, MS, PERIOD, Rig
 from harness.toy_models import picture
@@ -155,9 +155,9 @@ def test_the_last_input_is_made_once():
         calls.append(shown)
         return np.zeros((3, 1, 1), np.float32)
 
-    wrapped, first = LastInput(preprocess), View((textured(),))
+    wrapped, first = LastInput(preprocess), SensorData((textured(),))
     assert wrapped(first) is wrapped(first)
-    wrapped(View((textured(),)))
+    wrapped(SensorData((textured(),)))
     wrapped(first)
     assert len(calls) == 3
 

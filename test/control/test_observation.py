@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.observation import ContextEncoder, Frame
+from grasp_ros.control.observation import HistoryEncoder, StampedObservation
 
 MS = 1_000_000
 STEP = 100 * MS
@@ -12,7 +12,9 @@ STEP = 100 * MS
 
 def frames(*stamps_ms):
     """Pictures that tell their stamp."""
-    return tuple(Frame(np.full((1, 1, 3), ms % 251, np.uint8), ms * MS) for ms in stamps_ms)
+    return tuple(
+        StampedObservation(np.full((1, 1, 3), ms % 251, np.uint8), ms * MS) for ms in stamps_ms
+    )
 
 
 class Encoder:
@@ -29,7 +31,7 @@ class Encoder:
 
 def chosen(history, *stamps_ms):
     encoder = Encoder()
-    context = ContextEncoder(encoder, history, STEP)
+    context = HistoryEncoder(encoder, history, STEP)
     latents, stamps = context.context(frames(*stamps_ms))
     assert latents.shape == (1, history, 1)
     assert latents[0, :, 0].tolist() == [stamp // MS % 251 for stamp in stamps]
@@ -70,7 +72,7 @@ def test_a_gap_is_filled_with_the_next_frame():
 
 def test_each_frame_is_encoded_once_and_old_ones_are_dropped():
     encoder = Encoder()
-    context = ContextEncoder(encoder, 3, STEP)
+    context = HistoryEncoder(encoder, 3, STEP)
     stamps = list(range(1000, 4000, 50))
     for count in range(1, len(stamps) + 1):
         context.context(frames(*stamps[max(0, count - 20) : count]))
@@ -80,7 +82,7 @@ def test_each_frame_is_encoded_once_and_old_ones_are_dropped():
 
 def test_forgotten_frames_are_encoded_again():
     encoder = Encoder()
-    context = ContextEncoder(encoder, 1, STEP)
+    context = HistoryEncoder(encoder, 1, STEP)
     context.context(frames(1000))
     context.context(frames(1000))
     assert len(encoder.encoded) == 1
@@ -97,8 +99,8 @@ def test_decoding_is_left_to_the_one_who_plans():
         calls.append(1)
         return np.full((1, 1, 3), 7, np.uint8)
 
-    context = ContextEncoder(Encoder(), 2, STEP)
-    frame = Frame(decode, 1000 * MS)
+    context = HistoryEncoder(Encoder(), 2, STEP)
+    frame = StampedObservation(decode, 1000 * MS)
     assert not calls
     latents, _ = context.context((frame,))
     assert latents[0, :, 0].tolist() == [7, 7]
@@ -110,9 +112,9 @@ def test_what_the_decoder_raises_comes_through_and_passes():
     def corrupt():
         raise ValueError('corrupt')
 
-    context = ContextEncoder(Encoder(), 1, STEP)
+    context = HistoryEncoder(Encoder(), 1, STEP)
     with pytest.raises(ValueError, match='corrupt'):
-        context.context((Frame(corrupt, 1000 * MS),))
-    latents, stamps = context.context((Frame(corrupt, 1000 * MS), *frames(1100)))
+        context.context((StampedObservation(corrupt, 1000 * MS),))
+    latents, stamps = context.context((StampedObservation(corrupt, 1000 * MS), *frames(1100)))
     assert latents.item() == 1100 % 251
     assert stamps == (1100 * MS,)

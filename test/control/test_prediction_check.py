@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from grasp_ros.control.image_checks import MOST_STEPS, PredictionCheck
+from grasp_ros.control.image_checks import MAX_STEPS, PredictionCheck
 from harness.controller_rig import CONFIG, PERIOD, Rig
 
 STEP = 100
@@ -43,7 +43,7 @@ def test_a_model_that_is_right_has_no_error_from_the_second_picture_on():
 def test_the_error_is_in_steps_of_motion_over_the_longest_comparison():
     """A robot that does not move while the model thinks so is wrong by all imagined steps."""
     found = errors(PredictionCheck(STEP, 4.0), [0] * 8, range(0, 800, STEP), constant_speed(2.0))
-    assert found[1:] == pytest.approx([1, 2, 3, 4, 5, MOST_STEPS, MOST_STEPS])
+    assert found[1:] == pytest.approx([1, 2, 3, 4, 5, MAX_STEPS, MAX_STEPS])
 
 
 def test_pictures_between_whole_steps_are_compared_with_none():
@@ -78,7 +78,7 @@ def test_the_controller_finds_a_true_model_true_and_a_wrong_one_wrong():
     assert driven(1.0).controller.prediction_error == pytest.approx(0.0, abs=1e-9)
     wrong = driven(0.5)
     assert wrong.controller.prediction_error > 0.1
-    moved = np.array([c.action for c in wrong.track[-MOST_STEPS - 1 : -1]]).sum(axis=0) / 10
+    moved = np.array([c.action for c in wrong.track[-MAX_STEPS - 1 : -1]]).sum(axis=0) / 10
     expected = np.sqrt(np.square(0.5 * moved).mean() / 0.02)
     assert wrong.controller.prediction_error == pytest.approx(expected, rel=0.05)
 

@@ -7,7 +7,7 @@ import pytest
 
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import policy_for
-from grasp_ros.control.progress import StallWatch, goal_bounds, is_progress
+from grasp_ros.control.progress import StallMonitor, goal_bounds, is_progress
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.objective import goal_distance
@@ -77,7 +77,7 @@ def test_a_manifest_without_curves_scales_one_step():
 
 
 def watch(**changes):
-    return StallWatch(ControllerConfig(give_up_time=3.0, **changes))
+    return StallMonitor(ControllerConfig(give_up_time=3.0, **changes))
 
 
 def test_only_driven_time_without_progress_counts():
@@ -102,7 +102,7 @@ def test_a_gap_without_pictures_counts_as_long_as_a_picture_is_good():
 
 
 def test_without_a_time_it_never_gives_up():
-    seen = StallWatch(ControllerConfig())
+    seen = StallMonitor(ControllerConfig())
     for second in range(1000):
         assert not seen.update(second * SECOND, 5.0, driven=True)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.synchronizer import Synchroniser
+from grasp_ros.control.synchronizer import ApproximateTimeSynchronizer
 from grasp_ros.control.types import State
-from grasp_ros.models.sensors import Inputs, ProprioceptionSpace
+from grasp_ros.models.sensors import ProprioceptionSpace, SensorSpec
 from grasp_ros.planning.objective import goal_distance
 from harness.controller_rig import CONFIG, MS, ProportionalPlanner, Rig
 from harness.toy_models import LinearModel, picture
@@ -24,7 +24,7 @@ def felt(*values):
 
 
 def synchroniser(cameras=('left', 'right'), space=None, tolerance_ms=20):
-    return Synchroniser(Inputs(cameras, space), tolerance_ms / 1e3)
+    return ApproximateTimeSynchronizer(SensorSpec(cameras, space), tolerance_ms / 1e3)
 
 
 def feed(sensors, *items):
@@ -136,7 +136,8 @@ class VisiblePlanner(ProportionalPlanner):
 
 def feeling(cameras=('camera',), config=CONFIG):
     model = FeelingModel()
-    return Rig(config, model=model, planner=VisiblePlanner(model), inputs=Inputs(cameras, SPACE))
+    inputs = SensorSpec(cameras, SPACE)
+    return Rig(config, model=model, planner=VisiblePlanner(model), inputs=inputs)
 
 
 def sense(rig, *names, values=(1.0, 0.0)):

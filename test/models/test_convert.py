@@ -28,7 +28,7 @@ from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
 from grasp_ros.models.convert.foreign import check_weights
 from grasp_ros.models.convert.pickled import StandIn, pickle_globals, read_checkpoint
 from grasp_ros.models.protocol import Observation
-from grasp_ros.parameters.table import PARAMETERS, RIVAL_PARAMETERS
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
 from harness.foreign import (
     TRUE,
     TRUE_VIT,
@@ -145,7 +145,7 @@ def test_converted_it_has_the_checkpoints_weights(original, encoder, model_folde
 
 
 def test_converted_it_plans_for_the_node(model_folder):
-    values = {each.name: each.default for each in PARAMETERS + RIVAL_PARAMETERS}
+    values = {each.name: each.default for each in PARAMETERS + BASELINE_PARAMETERS}
     values |= {
         'model': str(model_folder), 'device': 'cpu', 'planner.deadline': 0.0,
         'planner.horizon': 8, 'max_plan_age': 1.5, 'grasp.iterations': 3,

@@ -11,7 +11,7 @@ from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import SPREAD, CompactConfig, CompactModel, KeypointEncoder
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.acceptance import Gates
+from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds
 
 SIZE, CELL = 32, 4
 
@@ -66,7 +66,7 @@ def test_without_any_feature_it_is_in_the_middle_of_the_picture():
 def test_a_model_with_keypoints_is_saved_and_loaded(tmp_path):
     torch.manual_seed(0)
     model = CompactModel(CompactConfig(keypoints=4, channels=4)).eval()
-    gates = Gates(0.0, 0.0, 0.0, 1.0)
+    gates = AcceptanceThresholds(0.0, 0.0, 0.0, 1.0)
     calibration = Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0)
     write(tmp_path, model, gates, calibration, 0.3, TASKS['two_room'], {})
     loaded, _ = load_model(tmp_path)

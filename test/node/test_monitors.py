@@ -6,13 +6,19 @@ import threading
 import pytest
 
 from grasp_ros.node.planning_thread import PlanningThread
-from grasp_ros.node.watchdog import ClockWatch, FileWatch, KindWatch, LateSolves, Steadied
+from grasp_ros.node.watchdog import (
+    ClockStallMonitor,
+    DeadlineMissCounter,
+    Debounce,
+    FileChangeMonitor,
+    ImageFormatMonitor,
+)
 from grasp_ros.parameters.table import PARAMETERS
 from grasp_ros.ros.parameter_declaration import refusal
 
 
 def test_a_steadied_condition_needs_some_in_a_row():
-    steadied = Steadied(rise=2, fall=3)
+    steadied = Debounce(rise=2, fall=3)
     changes = [steadied.update(seen) for seen in [True, False, True, True, True]]
     assert changes == [False, False, False, True, False] and steadied.state
     changes = [steadied.update(seen) for seen in [False, False, True, False, False, False]]
@@ -20,7 +26,7 @@ def test_a_steadied_condition_needs_some_in_a_row():
 
 
 def test_a_clock_that_stands_is_noticed_until_it_moves_either_way():
-    watch = ClockWatch(100, 5000)
+    watch = ClockStallMonitor(100, 5000)
     assert watch.stood(100, 5400) == 400
     assert watch.stood(101, 5500) == 0
     assert watch.stood(101, 5700) == 200
@@ -31,7 +37,7 @@ def test_files_that_are_written_replaced_or_removed_are_named_once(tmp_path):
     paths = [tmp_path / name for name in ('a', 'b', 'c')]
     for path in paths:
         path.write_bytes(b'12')
-    watch = FileWatch(paths)
+    watch = FileChangeMonitor(paths)
     assert watch.changed() == []
     paths[0].write_bytes(b'123')
     other = tmp_path / 'other'
@@ -48,7 +54,7 @@ def test_files_that_are_written_replaced_or_removed_are_named_once(tmp_path):
 
 
 def test_late_solves_are_counted_and_told_of_once():
-    late = LateSolves()
+    late = DeadlineMissCounter()
     told = [late.add(0.2, 0.1) for _ in range(30)]
     assert late.count == 30
     assert told.count(True) == 1 and told[10]
@@ -60,7 +66,7 @@ def test_late_solves_are_counted_and_told_of_once():
 
 
 def test_a_change_of_pictures_names_both_kinds():
-    watch = KindWatch()
+    watch = ImageFormatMonitor()
     assert watch.change('64 x 64 in rgb8') == ''
     assert watch.change('64 x 64 in rgb8') == ''
     assert 'from 64 x 64 in rgb8 to 32 x 32 in bgr8' in watch.change('32 x 32 in bgr8')

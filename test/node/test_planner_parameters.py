@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.node import planner as node
-from grasp_ros.ros.parameter_markdown import PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS
 from harness.planner_process import planner, velocity
 from harness.ros_graph import process, ros
 

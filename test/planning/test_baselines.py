@@ -230,9 +230,9 @@ def test_actions_stay_finite_where_the_model_breaks(name):
 
 
 def test_the_node_builds_them_all_from_its_parameters():
-    parameters = pytest.importorskip('grasp_ros.ros.parameter_markdown')
+    parameters = pytest.importorskip('grasp_ros.parameters.table')
     assembly = pytest.importorskip('grasp_ros.control.factory')
-    table = [*parameters.PARAMETERS, *parameters.RIVAL_PARAMETERS]
+    table = [*parameters.PARAMETERS, *parameters.BASELINE_PARAMETERS]
     values = {row.name: row.default for row in table}
     assert len(values) == len(table)
     for name, entry in PLANNERS.items():

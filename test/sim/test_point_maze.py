@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from grasp_ros.sim.camera_robot import FeelingRobot
+from grasp_ros.sim.camera_robot import ProprioceptiveRobot
 from grasp_ros.sim.point_maze.robot import PointMazeRobot
 from grasp_ros.sim.point_maze.world import PointMaze, collect_mass_motion, draw_episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
@@ -90,7 +90,7 @@ def test_the_simulated_robot_obeys_accelerations_and_feels_its_velocity():
     expected = WORLD.accelerate(state(place=(start.x, start.y)), np.array([[0.5, 0.0]]), 0.3)[0]
     assert made.velocity() == pytest.approx(expected[2:])
     assert made.truth()['pose'].x == pytest.approx(expected[0])
-    assert isinstance(made, FeelingRobot)
+    assert isinstance(made, ProprioceptiveRobot)
 
 
 def test_without_commands_the_simulated_robot_comes_to_rest():

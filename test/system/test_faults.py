@@ -20,7 +20,7 @@ import harness.ros_graph  # noqa: F401 - a domain of the test's own
 from system.faults.command import judge, main
 from system.faults.report import Verdict, write_report
 from system.faults.scenarios import SCENARIOS
-from system.faults.stage import Stage
+from system.faults.stage import PlannerTestBench
 from system.faults.table import FAULTS
 
 # Solves that are quick on a busy machine, too.
@@ -35,7 +35,7 @@ COMMAND = [sys.executable, '-m', 'system.faults.command']
 
 @pytest.fixture(scope='module')
 def stage(tmp_path_factory):
-    with Stage(tmp_path_factory.mktemp('faults'), values=LIGHT) as stage:
+    with PlannerTestBench(tmp_path_factory.mktemp('faults'), values=LIGHT) as stage:
         yield stage
 
 

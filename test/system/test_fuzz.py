@@ -17,8 +17,8 @@ from grasp_ros.action import ReachGoal
 from grasp_ros.messages.images import CHANNELS, ImageError, check_compressed
 from grasp_ros.ros.ros_messages import compressed_message, time_message
 from system.fuzz import bombs, command
-from system.fuzz.mutations import COMPRESSED, GOAL, IMAGE, Mutant
-from system.fuzz.subject import RATE, START_NS, Subject, small_controller
+from system.fuzz.mutations import COMPRESSED, GOAL, IMAGE, FuzzCase
+from system.fuzz.subject import RATE, START_NS, FuzzTarget, small_controller
 
 RGB = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
 PICTURES = tuple(
@@ -82,7 +82,7 @@ goals = st.builds(
 
 @pytest.fixture(scope='module')
 def subject():
-    return Subject(small_controller())
+    return FuzzTarget(small_controller())
 
 
 def nothing_broke(subject):
@@ -96,12 +96,12 @@ def test_any_message_is_taken_or_refused(subject, message, valid_image):
     if valid_image:
         subject.see_valid(np.random.default_rng(0))
     as_goal = isinstance(message, ReachGoal.Goal)
-    subject.take(Mutant('any', message, type(message), False), as_goal)
+    subject.take(FuzzCase('any', message, type(message), False), as_goal)
     nothing_broke(subject)
 
 
 def test_mutants_of_every_kind_break_nothing_and_do_not_move_the_robot():
-    subject = Subject(small_controller())
+    subject = FuzzTarget(small_controller())
     subject.fuzz(2000, np.random.default_rng(1))
     nothing_broke(subject)
     assert subject.counts.messages == 2000
@@ -124,7 +124,7 @@ def test_bombs_are_refused_by_their_header(data):
 
 
 def test_the_judge_sees_commands_beyond_the_limits():
-    subject = Subject(small_controller(rate=10 * RATE))
+    subject = FuzzTarget(small_controller(rate=10 * RATE))
     subject.fuzz(200, np.random.default_rng(1))
     assert any('too fast' in fault for fault in subject.counts.violations)
 

@@ -23,7 +23,7 @@ from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.tools.demo.processes import NODE_MODULES
 from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.acceptance import Gates
+from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds
 
 pytestmark = pytest.mark.ros
 
@@ -49,7 +49,7 @@ def untrained(tmp_path_factory):
     write(
         folder,
         CompactModel(CompactConfig()),
-        Gates(0.0, 0.0, 0.0, 1.0),
+        AcceptanceThresholds(0.0, 0.0, 0.0, 1.0),
         Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0),
         1.0,
         TASKS['two_room'],

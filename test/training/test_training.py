@@ -14,7 +14,12 @@ from grasp_ros.sim.rooms.layouts import TwoRooms
 from grasp_ros.training import command, phases
 from grasp_ros.training.command import main, train
 from grasp_ros.training.data.simulated import MotionDataset
-from grasp_ros.training.evaluation.acceptance import Gates, apply_probe, fit_probe, measure
+from grasp_ros.training.evaluation.acceptance import (
+    AcceptanceThresholds,
+    apply_probe,
+    fit_probe,
+    measure,
+)
 from grasp_ros.training.on_policy import drive
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 
@@ -29,7 +34,7 @@ TINY = TrainConfig(
     reach_batch=16,
 )
 PHASES = ('world_model_loss', 'reach_loss', 'decoder_loss', 'denoiser_loss')
-GOOD = Gates(0.1, 1.0, 2.0, 0.99)
+GOOD = AcceptanceThresholds(0.1, 1.0, 2.0, 0.99)
 
 
 def arguments(folder, config=TINY, *more):
@@ -76,11 +81,11 @@ def test_a_probe_reads_what_is_linear():
 
 def test_gates_name_what_is_missed():
     assert GOOD.failures() == []
-    assert Gates(0.5, 3.0, 4.0, 0.95).failures() == []
-    assert Gates(1.2, 3.0, 4.0, 0.95).failures(probe_limit_px=1.5) == []
-    assert len(Gates(0.6, 3.1, 4.1, 0.94).failures()) == 4
-    assert len(Gates(*[float('nan')] * 4).failures()) == 4
-    assert 'open_loop_50_px is 4.10' in Gates(0.1, 1.0, 4.1, 0.99).failures()[0]
+    assert AcceptanceThresholds(0.5, 3.0, 4.0, 0.95).failures() == []
+    assert AcceptanceThresholds(1.2, 3.0, 4.0, 0.95).failures(probe_limit_px=1.5) == []
+    assert len(AcceptanceThresholds(0.6, 3.1, 4.1, 0.94).failures()) == 4
+    assert len(AcceptanceThresholds(*[float('nan')] * 4).failures()) == 4
+    assert 'open_loop_50_px is 4.10' in AcceptanceThresholds(0.1, 1.0, 4.1, 0.99).failures()[0]
 
 
 def test_the_committed_model_meets_its_gates_on_fresh_motion():

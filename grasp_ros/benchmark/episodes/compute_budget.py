@@ -51,7 +51,7 @@ def with_effort(variant: Variant, effort: int) -> Variant:
     return replace(variant, options={**variant.options, **more})
 
 
-class PassingOn:
+class PlannerWrapper:
     """Plans what another planner plans.
 
     Attributes:
@@ -79,7 +79,7 @@ class PassingOn:
         return self._planner.plan(problem, init, generator=generator, deadline_s=deadline_s)
 
 
-class CountingPlanner(PassingOn):
+class CountingPlanner(PlannerWrapper):
     """Passes everything on to a planner and counts its solves and the predictor's calls in them.
 
     Attributes:

@@ -78,7 +78,7 @@ class _WalledTrial:
         return self.judge.update(self.positions[-1] / METRES_PER_PIXEL)
 
 
-class SideBySide:
+class BatchedEpisodes:
     """Drives episodes of one model and planner together."""
 
     def __init__(

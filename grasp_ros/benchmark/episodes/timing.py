@@ -26,7 +26,7 @@ from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
 
-MOST_SOLVING_S = 30.0
+MAX_SOLVING_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def timed(episodes: Iterable[Callable[[float], Solved]]) -> Timing:
     replans: list[float] = []
     cut = False
     for episode in episodes:
-        run = episode(MOST_SOLVING_S - sum(first) - sum(replans))
+        run = episode(MAX_SOLVING_S - sum(first) - sum(replans))
         first += run.solve_times_s[:1]
         replans += run.solve_times_s[1:]
         cut = run.cut

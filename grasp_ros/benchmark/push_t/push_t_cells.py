@@ -60,7 +60,7 @@ class PushTRow(EpisodeRow):
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class FuzzTarget:
     """A world model as the benchmark of Push-T sees it.
 
     Attributes:
@@ -126,12 +126,12 @@ class PushTrial:
         return self.steps >= self._budget or (self.reached and not self._whole)
 
 
-def subject_of(model: str, cache: Path) -> Subject:
+def subject_of(model: str, cache: Path) -> FuzzTarget:
     """The oracle, or the model in a folder with the probe that `cache` keeps."""
     if model == ORACLE:
         oracle = OracleModel()
         limits = Limits(ACTION_SPACE.low, ACTION_SPACE.high, np.full(ACTION_SPACE.size, np.inf))
-        return Subject(
+        return FuzzTarget(
             oracle,
             ACTION_SPACE,
             limits,
@@ -148,7 +148,7 @@ def subject_of(model: str, cache: Path) -> Subject:
         )
     encode = PictureEncoder(learned, manifest)
     probe, _ = probe_for(model, cache, encode)
-    return Subject(
+    return FuzzTarget(
         learned,
         manifest.action_space,
         model_limits(manifest),
@@ -196,7 +196,7 @@ def run_cell(cell: Cell, cache: Path) -> CellResult:
     return run_subject(cell, subject_of(cell.model, cache))
 
 
-def run_subject(cell: Cell, subject: Subject) -> CellResult:
+def run_subject(cell: Cell, subject: FuzzTarget) -> CellResult:
     """Measure success in a cell with this model in place of the cell's."""
     planner = CountingPlanner(build(cell.planner, subject.model, cell.options), subject.model)
     began = time.perf_counter()
@@ -225,7 +225,7 @@ def time_cell(cell: Cell, cache: Path) -> Timing:
     return timed(driven(trial) for trial in _trials(cell, subject))
 
 
-def _runner(cell: Cell, subject: Subject, planner: Planner) -> TrialRunner:
+def _runner(cell: Cell, subject: FuzzTarget, planner: Planner) -> TrialRunner:
     config = subject.settle(
         ControllerConfig(
             horizon=cell.horizon,
@@ -247,14 +247,14 @@ def _runner(cell: Cell, subject: Subject, planner: Planner) -> TrialRunner:
     )
 
 
-def _trials(cell: Cell, subject: Subject) -> list[PushTrial]:
+def _trials(cell: Cell, subject: FuzzTarget) -> list[PushTrial]:
     return [
         PushTrial(episode_of(seed, cell.horizon), subject.look, whole=not cell.closed_loop)
         for seed in cell.seeds
     ]
 
 
-def _row(run: Driven[PushTrial], subject: Subject) -> PushTRow:
+def _row(run: Driven[PushTrial], subject: FuzzTarget) -> PushTRow:
     trial, episode = run.trial, run.trial.episode
     position, angle = errors(trial.state, episode.goal)
     imagined = False
@@ -277,7 +277,7 @@ def _row(run: Driven[PushTrial], subject: Subject) -> PushTRow:
 
 
 @torch.no_grad()
-def imagined_share(subject: Subject, seeds: Sequence[int], horizon: int) -> float:
+def imagined_share(subject: FuzzTarget, seeds: Sequence[int], horizon: int) -> float:
     """Share of episodes whose recorded commands end within the criterion in imagination.
 
     Args:

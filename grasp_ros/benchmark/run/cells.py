@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
-from grasp_ros.benchmark.episodes.side_by_side import SideBySide, SideBySideRun
+from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes, SideBySideRun
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planning.registry import build
@@ -121,7 +121,7 @@ def run_cell(cell: Cell) -> CellResult:
     planner = CountingPlanner(build(cell.planner, model, cell.options), model)
     tasks = [episode_of(cell.task, seed) for seed in cell.seeds]
     began = time.perf_counter()
-    runs = SideBySide(model, manifest, planner, policy(cell), GOAL_TOLERANCE).run(
+    runs = BatchedEpisodes(model, manifest, planner, policy(cell), GOAL_TOLERANCE).run(
         tasks, cell.replan_every
     )
     wall_s = time.perf_counter() - began

@@ -28,7 +28,7 @@ from grasp_ros.planning.problem import PlanProblem
 RATE = 0.05
 NOISE = 0.02
 BATCHED_PER_LOOP = 3
-FEWEST_ROUNDS, MOST_ROUNDS = 3, 61
+MIN_ROUNDS, MAX_ROUNDS = 3, 61
 SECONDS = 1.5
 
 
@@ -251,8 +251,8 @@ def interleave(
     began = time.perf_counter()
     slow = 1e-3 * timed(batched, device) > seconds / 10
     timed(loop, device)
-    while len(loop_times) < FEWEST_ROUNDS or (
-        len(loop_times) < MOST_ROUNDS and time.perf_counter() - began < seconds
+    while len(loop_times) < MIN_ROUNDS or (
+        len(loop_times) < MAX_ROUNDS and time.perf_counter() - began < seconds
     ):
         times += [timed(batched, device) for _ in range(1 if slow else BATCHED_PER_LOOP)]
         loop_times.append(timed(loop, device))

@@ -23,9 +23,9 @@ from grasp_ros.planning.objective import GoalDistance, squared_error
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
 
-LARGEST_BLOCK = 1024
-LEAST_DAMPING = 1e-8
-LARGEST_MULTIPLIER = 1e9
+MAX_BLOCK = 1024
+MIN_DAMPING = 1e-8
+MAX_MULTIPLIER = 1e9
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class LatcoPlanner(SeededPlanner[LatcoConfig]):
         super().__init__(model, config)
         elements = torch.Size(model.latent_shape).numel()
         block = model.history * (elements + model.action_dim)
-        if block > LARGEST_BLOCK:
+        if block > MAX_BLOCK:
             raise ValueError(
-                f'LatCo factorises blocks of {block} x {block} here; more than {LARGEST_BLOCK} '
+                f'LatCo factorises blocks of {block} x {block} here; more than {MAX_BLOCK} '
                 'are too slow: use another planner with this model'
             )
 
@@ -147,7 +147,7 @@ class LatcoPlanner(SeededPlanner[LatcoConfig]):
             dynamics=self._grown(state.dynamics, violation),
             bounds=self._grown(state.bounds, out),
             damping=torch.where(better, state.damping / 4, state.damping * 4).clamp(
-                LEAST_DAMPING, 1 / LEAST_DAMPING
+                MIN_DAMPING, 1 / MIN_DAMPING
             ),
         )
 
@@ -175,7 +175,7 @@ class LatcoPlanner(SeededPlanner[LatcoConfig]):
     def _grown(self, multiplier: Tensor, violation: Tensor) -> Tensor:
         factor = (violation / self.config.tolerance) ** self.config.growth
         return (multiplier * factor.nan_to_num(nan=1.0).clamp(min=1.0)).clamp(
-            max=LARGEST_MULTIPLIER
+            max=MAX_MULTIPLIER
         )
 
 
@@ -314,5 +314,5 @@ def _damped(band: Tensor, damping: Tensor) -> Tensor:
     """The matrix with its diagonal enlarged (Marquardt)."""
     band = band.clone()
     diagonal = band[:, :, 0].diagonal(dim1=-2, dim2=-1)
-    diagonal += damping[:, None, None] * diagonal + LEAST_DAMPING
+    diagonal += damping[:, None, None] * diagonal + MIN_DAMPING
     return band

@@ -17,7 +17,7 @@ from grasp_ros.sim.rooms.episodes import Episode, path_lengths
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
 VELOCITY = slice(2, 4)
-SHORTEST_PATH_PX = 30.0
+MIN_PATH_PX = 30.0
 GOAL_GAIN, VELOCITY_GAIN = 2.0, 2.5
 """Of the scripted controller, 1/s^2 and 1/s: it comes to rest at its target."""
 ARRIVED_M = 0.1
@@ -115,7 +115,7 @@ def draw_episode(world: PointMaze, seed: int) -> tuple[Episode, float]:
         if (world.room(start) != world.room(goal)) != around:
             continue
         length = float(path_lengths(world, goal[None], start[None])[0])
-        if length >= SHORTEST_PATH_PX:
+        if length >= MIN_PATH_PX:
             return Episode(seed, start * METRES_PER_PIXEL, goal * METRES_PER_PIXEL, around), length
 
 

@@ -13,7 +13,7 @@ from grasp_ros.sim.push_t.world import errors, succeeded
 AHEAD = 25
 """Control periods between start and goal, as in the usual protocol."""
 BUDGET_FACTOR = 2
-LONGEST_BEFORE = 100
+MAX_BEFORE = 100
 """Control periods of scripted motion before the start, at most."""
 SEED_STREAM = 20270
 MOVED_PX, MOVED_RAD = 5.0, 0.1
@@ -49,7 +49,7 @@ def make_episode(seed: int, ahead: int = AHEAD) -> PushTEpisode:
     """
     rng = np.random.default_rng([seed, SEED_STREAM])
     while True:
-        before = int(rng.integers(0, LONGEST_BEFORE + 1))
+        before = int(rng.integers(0, MAX_BEFORE + 1))
         motion = record(before + ahead, rng)
         start, goal = motion.states[0, before], motion.states[0, -1]
         if succeeded(start, goal):

@@ -46,7 +46,7 @@ NOISE = 0.004
 """Standard deviation of each component of every command, m."""
 ARRIVED = 8.0
 PUSHES_TRIED = 100
-LONGEST_SEGMENT = 40
+MAX_SEGMENT = 40
 """Commands after which a segment is given up: the block may be in the way."""
 
 
@@ -92,7 +92,7 @@ class ScriptedPolicy:
         if not self._retreats and gap(state) < 1.0 and not _inside(corners, BLOCK_MARGIN):
             away = state[:2] - corners.mean(axis=0)
             back = state[:2] + RETREAT * away / max(float(np.linalg.norm(away)), 1.0)
-            self._waypoints, self._left, self._retreats = [_clipped(back)], LONGEST_SEGMENT, True
+            self._waypoints, self._left, self._retreats = [_clipped(back)], MAX_SEGMENT, True
         elif not self._left or not self._waypoints:
             self._begin(state)
         self._left -= 1
@@ -106,7 +106,7 @@ class ScriptedPolicy:
     def _begin(self, state: Array) -> None:
         """Begin another segment."""
         rng = self._rng
-        self._left, self._retreats = LONGEST_SEGMENT, False
+        self._left, self._retreats = MAX_SEGMENT, False
         self._speed = float(rng.uniform(*SPEEDS))
         kind = rng.random()
         if kind < STANDING:

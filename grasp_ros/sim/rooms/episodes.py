@@ -13,8 +13,8 @@ from scipy.sparse.csgraph import dijkstra
 from grasp_ros.sim.motion import sample_free
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 
-SHORTEST_PATH_PX = 40.0
-LONGEST_PATH_PX = 80.0
+MIN_PATH_PX = 40.0
+MAX_PATH_PX = 80.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def make_episode(world: WalledWorld, seed: int) -> Episode:
             break
         if through_door:
             length = path_lengths(world, goal[None], start[None])[0]
-            if SHORTEST_PATH_PX <= length <= LONGEST_PATH_PX:
+            if MIN_PATH_PX <= length <= MAX_PATH_PX:
                 break
     return Episode(seed, start * METRES_PER_PIXEL, goal * METRES_PER_PIXEL, through_door)
 

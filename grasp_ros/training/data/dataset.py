@@ -14,7 +14,7 @@ from torch import Tensor
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.calibration import Strict
 from grasp_ros.models.manifest import ImagePipeline
-from grasp_ros.models.sensors import Inputs
+from grasp_ros.models.sensors import SensorSpec
 
 
 class Dataset(Protocol):
@@ -36,7 +36,7 @@ class Dataset(Protocol):
         ...
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> SensorSpec:
         """What a model can see and feel of it."""
         ...
 

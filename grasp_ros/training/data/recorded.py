@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.models.action_space import ActionKind, ActionSpace
-from grasp_ros.models.sensors import Inputs, ProprioceptionSpace
+from grasp_ros.models.sensors import ProprioceptionSpace, SensorSpec
 from grasp_ros.training.data.dataset import (
     DESCRIPTION_NAME,
     DatasetError,
@@ -286,15 +286,15 @@ class RecordedDataset:
         return torch.from_numpy(np.array(self._proprioception[self._rows(episodes, steps)]))
 
     @cached_property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> SensorSpec:
         """Cameras, and proprioception with its statistics; errors as `statistics`."""
         names = tuple(self.description.proprioception)
         if not names:
-            return Inputs(tuple(self.description.cameras))
+            return SensorSpec(tuple(self.description.cameras))
         units = tuple(self.description.proprioception_units) or ('',) * len(names)
         statistics = self.statistics
         space = ProprioceptionSpace(names, units, statistics.felt_mean, statistics.felt_std)
-        return Inputs(tuple(self.description.cameras), space)
+        return SensorSpec(tuple(self.description.cameras), space)
 
     def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Normalised proprioception (*S, Q) at index arrays of shape S; Q may be 0."""

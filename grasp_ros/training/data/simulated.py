@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.models.sensors import Inputs
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.sim.motion import MotionData
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
 
@@ -66,9 +66,9 @@ class MotionDataset:
         return tensor.unflatten(0, positions.shape[:-1])
 
     @property
-    def inputs(self) -> Inputs:
+    def inputs(self) -> SensorSpec:
         """One camera."""
-        return Inputs()
+        return SensorSpec()
 
     def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
         """Nothing (*S, 0)."""

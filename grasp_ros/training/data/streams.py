@@ -141,7 +141,7 @@ def _choose(
     return values[:, [known.index(name) for name in chosen]], chosen
 
 
-LONGEST_DISORDER_NS = 10**9
+MAX_DISORDER_NS = 10**9
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +203,7 @@ def read_images(
     if not times:
         raise BagError(f'{bag.path}: no picture on {name} can be decoded: {reason}')
     found = np.array(times, np.int64)
-    if (np.maximum.accumulate(found) - found).max() > LONGEST_DISORDER_NS:
+    if (np.maximum.accumulate(found) - found).max() > MAX_DISORDER_NS:
         raise BagError(
             f'{bag.path}: the time of {name} jumps back; cut the bag there, or use the time of '
             'the recording with --clock log'

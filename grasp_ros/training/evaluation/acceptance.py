@@ -21,7 +21,7 @@ JUDGED_PAIRS = 2000
 
 
 @dataclass(frozen=True)
-class Gates:
+class AcceptanceThresholds:
     """Measured quality of a world model.
 
     Attributes:
@@ -56,7 +56,9 @@ class Gates:
 
 
 @torch.no_grad()
-def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, seed: int) -> Gates:
+def measure(
+    model: CompactModel, fit: MotionDataset, held_out: MotionDataset, seed: int
+) -> AcceptanceThresholds:
     """Measure a model: the probe is fitted on `fit`, everything is judged on `held_out`."""
     probe = fit_probe(encode_all(model, fit).stacked(), _all_pixels(fit))
     latents, pixels = encode_all(model, held_out).stacked(), _all_pixels(held_out)
@@ -68,7 +70,7 @@ def measure(model: CompactModel, fit: MotionDataset, held_out: MotionDataset, se
         return float(np.linalg.norm(apply_probe(probe, states) - truth, axis=-1).mean())
 
     distance, truth = _distances(model, held_out, latents, pixels, seed)
-    return Gates(
+    return AcceptanceThresholds(
         probe_px=error(latents, pixels),
         open_loop_25_px=error(imagined[:, 24], pixels[:, 25]),
         open_loop_50_px=error(imagined[:, 49], pixels[:, 50]),
@@ -118,12 +120,12 @@ def _all_pixels(dataset: MotionDataset) -> NDArray[np.float64]:
     return dataset.pixels(*np.broadcast_arrays(episode, steps))
 
 
-FARTHEST = 50
+MAX_DISTANCE = 50
 WINDOWS = 500
-LEAST_WINDOWS = 20
+MIN_WINDOWS = 20
 PAIRS = 2000
 COLLAPSED_STD = 0.1
-LEAST_RANK = 2.0
+MIN_RANK = 2.0
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,10 @@ class Evaluation:
                 f'the latents have collapsed: latent_std is {self.latent_std:.3f}, at least '
                 f'{COLLAPSED_STD} asked'
             )
-        if not self.effective_rank >= LEAST_RANK:
+        if not self.effective_rank >= MIN_RANK:
             faults.append(
                 f'the latents have collapsed: effective_rank is {self.effective_rank:.1f}, at '
-                f'least {LEAST_RANK} asked'
+                f'least {MIN_RANK} asked'
             )
         middle = len(self.horizon) // 2
         if not self.open_loop[middle] < self.no_change[middle]:
@@ -208,9 +210,9 @@ def evaluate(
 
 
 def longest_span(lengths: NDArray[np.int64]) -> int:
-    """Steps that can be imagined and compared often enough, at most `FARTHEST`."""
-    for span in range(min(FARTHEST, int(lengths.max())), 1, -1):
-        if np.maximum(lengths - span + 1, 0).sum() >= LEAST_WINDOWS:
+    """Steps that can be imagined and compared often enough, at most `MAX_DISTANCE`."""
+    for span in range(min(MAX_DISTANCE, int(lengths.max())), 1, -1):
+        if np.maximum(lengths - span + 1, 0).sum() >= MIN_WINDOWS:
             return span
     return 1
 
@@ -229,6 +231,6 @@ def _pairs(
     """Learned times to reach between frames of one episode, and the steps between them."""
     episode, start = draw_windows(latents.lengths, 1, PAIRS, rng)
     room = latents.lengths[episode] - start
-    apart = 1 + (rng.random(PAIRS) * np.minimum(room, FARTHEST)).astype(np.int64)
+    apart = 1 + (rng.random(PAIRS) * np.minimum(room, MAX_DISTANCE)).astype(np.int64)
     learned = model.time_to_reach(latents.at(episode, start), latents.at(episode, start + apart))
     return learned.cpu().numpy(), apart

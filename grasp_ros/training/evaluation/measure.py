@@ -16,8 +16,8 @@ from grasp_ros.planning.objective import goal_distance
 from grasp_ros.training.data.dataset import Dataset, draw_windows, frame_numbers
 from grasp_ros.training.losses.latents import EpisodeLatents, embed
 
-FARTHEST = 10
-MOST_PAIRS = 20000
+MAX_DISTANCE = 10
+MAX_PAIRS = 20000
 STANDING_PLACES = 1000
 SENSOR_NOISE = 2.0 / 255
 """Standard deviation of a camera's noise in [0, 1]: the simulator's pictures have none."""
@@ -89,8 +89,8 @@ def distance_curve(
     """
     apart = [distance(standing.first, standing.second)]
     fractions = dataset.command_fractions()
-    for steps in range(1, min(FARTHEST, int(latents.lengths.max())) + 1):
-        first = torch.from_numpy(steady_starts(fractions, latents.lengths, steps)[:MOST_PAIRS])
+    for steps in range(1, min(MAX_DISTANCE, int(latents.lengths.max())) + 1):
+        first = torch.from_numpy(steady_starts(fractions, latents.lengths, steps)[:MAX_PAIRS])
         if not len(first):
             break
         apart.append(distance(latents.flat[first], latents.flat[first + steps]))

@@ -13,7 +13,7 @@ from grasp_ros.training.data.dataset import Dataset, draw_windows
 from grasp_ros.training.evaluation.measure import SENSOR_NOISE
 from grasp_ros.training.losses.latents import EpisodeLatents, embed
 
-LEAST_NOISE, MOST_NOISE = 0.05, 1.0
+MIN_NOISE, MAX_NOISE = 0.05, 1.0
 QUANTILE = 0.99
 CALIBRATED = 20000
 
@@ -31,7 +31,7 @@ def denoiser_loss(
     """
     flat = latents.flat
     clean = flat[rng.integers(0, len(flat), batch)]
-    strength = np.exp(rng.uniform(np.log(LEAST_NOISE), np.log(MOST_NOISE), (batch, 1)))
+    strength = np.exp(rng.uniform(np.log(MIN_NOISE), np.log(MAX_NOISE), (batch, 1)))
     noise = torch.from_numpy(strength * rng.standard_normal(clean.shape)).to(clean)
     weight = torch.from_numpy(strength**-1).to(clean)
     error = model.denoiser(clean + noise) + noise

@@ -25,7 +25,7 @@ from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 from grasp_ros.training.losses.world_model import reach_separation, reach_violation
 
-LONGEST_SEPARATION = 30
+MAX_SEPARATION = 30
 VIOLATION_TOLERANCE = 0.02**2
 
 
@@ -45,7 +45,7 @@ def sample_pairs(
     apart, place = rng.random(batch), rng.random(batch)
     episode = _draw_episodes(latents.lengths, batch, rng)
     length = latents.lengths[episode]
-    longest = np.minimum(LONGEST_SEPARATION, length)
+    longest = np.minimum(MAX_SEPARATION, length)
     steps = np.exp(apart * np.log(longest + 1)).astype(np.int64)
     start = (place * (length + 1 - steps)).astype(np.int64)
     return (
@@ -105,7 +105,7 @@ EPISODES, LENGTH, STRIDE = 60, 20, 2
 LANDMARKS = 48
 NEIGHBOUR_STEPS = 5.5
 """Latents so many steps of motion apart are joined; places on both sides of a wall lie farther."""
-LEAST_STEPS = 0.05
+MIN_STEPS = 0.05
 SOFTENING = 3.0
 FAST = 0.5
 """Commands above this fraction of the fastest are those of fast motion."""
@@ -170,7 +170,7 @@ def neighbour_graph(latents: Tensor, one_step: float) -> csr_matrix:
     nodes = latents.flatten(0, 1)
     squared = torch.cdist(nodes, nodes).square() / nodes.shape[-1]
     steps = (squared / one_step).sqrt().double().numpy()
-    edges = np.where(steps < NEIGHBOUR_STEPS, np.maximum(steps, LEAST_STEPS), 0.0)
+    edges = np.where(steps < NEIGHBOUR_STEPS, np.maximum(steps, MIN_STEPS), 0.0)
     np.fill_diagonal(edges, 0.0)
     number = np.arange(len(nodes)).reshape(latents.shape[:2])
     before, after = number[:, :-1].ravel(), number[:, 1:].ravel()

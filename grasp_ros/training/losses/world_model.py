@@ -17,10 +17,10 @@ from grasp_ros.training.losses.latents import EpisodeLatents, embed
 
 DISPLACEMENT_TARGETS = (2, 4)
 """Which of these frames are compared with the first one in inverse dynamics of several steps."""
-LEAST_DISPLACEMENT = 0.01
+MIN_DISPLACEMENT = 0.01
 SPAN = 25
 """Model steps of the rollouts, unless another number is asked for."""
-SHORTEST_SPAN = 2
+MIN_SPAN = 2
 
 
 def target_steps(span: int) -> NDArray[np.int64]:
@@ -29,8 +29,8 @@ def target_steps(span: int) -> NDArray[np.int64]:
     Raises:
         ValueError: if the span is too short to learn from.
     """
-    if span < SHORTEST_SPAN:
-        raise ValueError(f'span is {span}; at least {SHORTEST_SPAN} steps are needed')
+    if span < MIN_SPAN:
+        raise ValueError(f'span is {span}; at least {MIN_SPAN} steps are needed')
     powers = 2 ** np.arange(span.bit_length())
     return np.append(powers[powers < span], span)
 
@@ -137,7 +137,7 @@ def _displacement(
         mean = actions[:, : int(targets_at[target])].mean(dim=1)
         read = head(torch.cat([latents[:, 0], latents[:, 1 + target]], dim=-1))
         # A batch in which all robots stand has nothing to be relative to.
-        size = mean.square().mean().clamp(min=LEAST_DISPLACEMENT)
+        size = mean.square().mean().clamp(min=MIN_DISPLACEMENT)
         errors.append((read - mean).square().mean() / size)
     return torch.stack(errors).mean()
 

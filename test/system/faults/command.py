@@ -23,7 +23,7 @@ from grasp_ros.tools.demo.processes import ChildDiedError
 from system.faults.report import HEADING, Verdict, write_report
 from system.faults.scenario import Outcome
 from system.faults.scenarios import SCENARIOS
-from system.faults.stage import Stage, StageError
+from system.faults.stage import PlannerTestBench, StageError
 from system.faults.table import FAULTS, Fault
 
 EPILOG = """\
@@ -100,7 +100,7 @@ def _perform(
     """Provoke one fault after the other."""
     print('Starting the planner ...', flush=True)
     began_s = time.monotonic()
-    with Stage(folder, watch.check) as stage:
+    with PlannerTestBench(folder, watch.check) as stage:
         stage.activate()
         print(f'Ready after {time.monotonic() - began_s:.0f} s.\n\n{HEADING}', flush=True)
         with tqdm(total=len(faults), bar_format=BAR, disable=None, leave=False) as bar:
@@ -113,7 +113,7 @@ def _perform(
                 bar.update()
 
 
-def judge(stage: Stage, fault: Fault) -> Verdict:
+def judge(stage: PlannerTestBench, fault: Fault) -> Verdict:
     """Provoke a fault and judge what it led to; the stage is usable afterwards."""
     seen = len(stage.observer.violations)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from grasp_ros.control.types import State
 from system.faults.camera import ScriptedCamera
 from system.faults.observer import speed
-from system.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.stage import PATIENCE_S, PlannerTestBench, StageError
 
 HOLD_S = 0.3
 BRIEFLY_S = 0.05
@@ -30,11 +30,11 @@ class Outcome:
     recovered: bool
 
 
-Scenario = Callable[[Stage], Outcome]
+Scenario = Callable[[PlannerTestBench], Outcome]
 Spoil = Callable[[ScriptedCamera], None]
 
 
-def stopped(stage: Stage, fault_s: float, state: State, hold_s: float = HOLD_S) -> float:
+def stopped(stage: PlannerTestBench, fault_s: float, state: State, hold_s: float = HOLD_S) -> float:
     """Wait for the stop and the state that says why.
 
     Args:
@@ -66,7 +66,7 @@ def stopped(stage: Stage, fault_s: float, state: State, hold_s: float = HOLD_S) 
     return max(stops[0], told.time_s) - fault_s
 
 
-def drives_on(stage: Stage, fault_s: float, seconds: float = WATCHED_S) -> float:
+def drives_on(stage: PlannerTestBench, fault_s: float, seconds: float = WATCHED_S) -> float:
     """See that a fault disturbs nothing.
 
     Returns:
@@ -86,7 +86,7 @@ def drives_on(stage: Stage, fault_s: float, seconds: float = WATCHED_S) -> float
 
 
 def omission(
-    stage: Stage, spoil: Spoil, state: State, values: Mapping[str, Any] | None = None
+    stage: PlannerTestBench, spoil: Spoil, state: State, values: Mapping[str, Any] | None = None
 ) -> Outcome:
     """A camera that no longer does what it should, from half a period after a good picture."""
     stage.run(values)
@@ -97,7 +97,7 @@ def omission(
 
 
 def commission(
-    stage: Stage, spoil: Spoil, state: State, values: Mapping[str, Any] | None = None
+    stage: PlannerTestBench, spoil: Spoil, state: State, values: Mapping[str, Any] | None = None
 ) -> Outcome:
     """A camera that does something wrong; the fault is the publication of the first picture."""
     stage.run(values)
@@ -106,7 +106,9 @@ def commission(
     return Outcome(reaction_s, heals(stage))
 
 
-def tolerated(stage: Stage, spoil: Spoil, values: Mapping[str, Any] | None = None) -> Outcome:
+def tolerated(
+    stage: PlannerTestBench, spoil: Spoil, values: Mapping[str, Any] | None = None
+) -> Outcome:
     """A camera whose change the planner must take, and plan from the changed pictures."""
     stage.run(values)
     fault_s = spoiled(stage, spoil)
@@ -120,7 +122,7 @@ def tolerated(stage: Stage, spoil: Spoil, values: Mapping[str, Any] | None = Non
     return Outcome(reaction_s, heals(stage))
 
 
-def spoiled(stage: Stage, spoil: Spoil) -> float:
+def spoiled(stage: PlannerTestBench, spoil: Spoil) -> float:
     """Spoil the camera and wait for the first picture from it; its time, monotonic seconds."""
     seen = len(stage.camera.sent)
     spoil(stage.camera)
@@ -128,12 +130,12 @@ def spoiled(stage: Stage, spoil: Spoil) -> float:
     return stage.camera.sent[seen][0]
 
 
-def heals(stage: Stage) -> bool:
+def heals(stage: PlannerTestBench) -> bool:
     """Whether the robot is driven again with a healthy camera."""
     stage.camera.heal()
     return drives_again(stage)
 
 
-def drives_again(stage: Stage, timeout_s: float = PATIENCE_S) -> bool:
+def drives_again(stage: PlannerTestBench, timeout_s: float = PATIENCE_S) -> bool:
     """Whether the robot is driven from now on."""
     return stage.until(stage.runs_since(stage.now_s), timeout_s)

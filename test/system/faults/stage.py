@@ -38,7 +38,7 @@ class StageError(RuntimeError):
     """What a scenario waits for does not happen; the message is for people."""
 
 
-class Stage:
+class PlannerTestBench:
     """Brings a planner to where it drives the robot, as often as scenarios ask for it."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Stage:
         self.orders = Orders(folder)
         self.orders.withdraw()
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> PlannerTestBench:
         """Start the first planner, and join its ROS graph."""
         try:
             self.start_planner()

@@ -8,7 +8,7 @@ from typing import Any
 
 from grasp_ros.control.types import State
 from grasp_ros.node.watchdog import CHECK_S
-from grasp_ros.ros.parameter_markdown import PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS
 from grasp_ros.ros.spin import SPIN_S
 from grasp_ros.tools.sim_robot import PARAMETERS as ROBOT_PARAMETERS
 

@@ -24,14 +24,14 @@ import torch
 from tqdm import tqdm
 
 from grasp_ros.benchmark.episodes.timing import peak_mb
-from system.fuzz.subject import Counts, Subject, small_controller
+from system.fuzz.subject import Counts, FuzzTarget, small_controller
 
 EPILOG = """\
 exit status: 0 nothing broke, 1 something did, 2 wrong arguments, 130 Ctrl-C
 """
 CHUNK = 1000
 DECODERS = 'decoders.log'
-MOST_MEMORY_MIB = 1024
+MAX_MEMORY_MIB = 1024
 SHOWN = 20
 
 
@@ -89,7 +89,7 @@ def make_report(total: Counts, messages: int, seed: int) -> dict[str, Any]:
             total.messages >= messages
             and not total.crashes
             and not total.violations
-            and total.memory_mib <= MOST_MEMORY_MIB
+            and total.memory_mib <= MAX_MEMORY_MIB
             and (total.running > 0 or messages < CHUNK)
         ),
         'outcomes': dict(sorted(by_outcome.items())),
@@ -174,9 +174,9 @@ def fuzz_chunk(count: int, seed: int, number: int) -> Counts:
 
 
 @lru_cache
-def _subject() -> Subject:
+def _subject() -> FuzzTarget:
     torch.set_num_threads(1)
-    return Subject(small_controller())
+    return FuzzTarget(small_controller())
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -38,7 +38,7 @@ NUMBERS = (float('nan'), float('inf'), float('-inf'), -1.0, -1e-300)
 
 
 @dataclass(frozen=True, eq=False)
-class Mutant:
+class FuzzCase:
     """A message that may be anything.
 
     Attributes:
@@ -54,7 +54,7 @@ class Mutant:
     invalid: bool
 
 
-def mutate(kind: Kind, rgb: NDArray[np.uint8], stamp: Time, rng: Rng) -> Mutant:
+def mutate(kind: Kind, rgb: NDArray[np.uint8], stamp: Time, rng: Rng) -> FuzzCase:
     """Change a valid message in a way drawn at random.
 
     Args:
@@ -69,7 +69,7 @@ def mutate(kind: Kind, rgb: NDArray[np.uint8], stamp: Time, rng: Rng) -> Mutant:
     change, invalid = changes[name]
     damaged = change(message, rng)
     content = message if damaged is None else damaged
-    return Mutant(f'{kind}: {name}', content, type(message), invalid)
+    return FuzzCase(f'{kind}: {name}', content, type(message), invalid)
 
 
 def valid(kind: Kind, rgb: NDArray[np.uint8], stamp: Time, rng: Rng) -> Any:

@@ -29,7 +29,7 @@ from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.ros.ros_messages import CommandEncoder, image_message, time_message
 from grasp_ros.sim.rooms.layouts import TwoRooms
-from system.fuzz.mutations import Kind, Mutant, mutate
+from system.fuzz.mutations import FuzzCase, Kind, mutate
 
 PERIOD_S = 0.1
 PERIOD_NS = round(PERIOD_S * NANOSECONDS)
@@ -137,7 +137,7 @@ def _at_once(job: Callable[[], Picture | None]) -> Future[Picture | None]:
     return future
 
 
-class Subject:
+class FuzzTarget:
     """Takes mutants as the node takes messages, and judges each command."""
 
     def __init__(self, controller: Controller) -> None:
@@ -184,7 +184,7 @@ class Subject:
         self._take_image(self._picture(rng), 'valid picture', invalid=False)
         self.command('valid picture')
 
-    def take(self, mutant: Mutant, as_goal: bool) -> None:
+    def take(self, mutant: FuzzCase, as_goal: bool) -> None:
         """Take a mutant, plan, command, and count what became of it."""
         self._now_ns += TAKING_NS
         began_s = time.perf_counter()
@@ -199,7 +199,7 @@ class Subject:
         took_ms = 1e3 * (time.perf_counter() - began_s)
         self.counts.slowest_ms = max(self.counts.slowest_ms, (took_ms, name))
 
-    def _take(self, mutant: Mutant, as_goal: bool, name: str) -> str:
+    def _take(self, mutant: FuzzCase, as_goal: bool, name: str) -> str:
         message = mutant.message
         if isinstance(message, bytes):
             try:

@@ -20,13 +20,13 @@ from system.faults.scenario import (
     spoiled,
     tolerated,
 )
-from system.faults.stage import PATIENCE_S, Stage
+from system.faults.stage import PATIENCE_S, PlannerTestBench
 
 SECOND = 10**9
 LITTLE = SECOND // 5
 
 
-def _stops(stage: Stage) -> Outcome:
+def _stops(stage: PlannerTestBench) -> Outcome:
     return omission(stage, _silence, State.STALE_IMAGE)
 
 
@@ -34,7 +34,7 @@ def _silence(camera: ScriptedCamera) -> None:
     camera.sending = False
 
 
-def _freezes_by_stamp(stage: Stage) -> Outcome:
+def _freezes_by_stamp(stage: PlannerTestBench) -> Outcome:
     def freeze(camera: ScriptedCamera) -> None:
         frozen = camera.sent[-1][1]
         camera.restamp = lambda _stamp: frozen
@@ -42,7 +42,7 @@ def _freezes_by_stamp(stage: Stage) -> Outcome:
     return omission(stage, freeze, State.STALE_IMAGE)
 
 
-def _freezes_by_content(stage: Stage) -> Outcome:
+def _freezes_by_content(stage: PlannerTestBench) -> Outcome:
     def freeze(camera: ScriptedCamera) -> None:
         frozen = camera.robot.picture()
         camera.alter = lambda _picture: frozen
@@ -50,28 +50,28 @@ def _freezes_by_content(stage: Stage) -> Outcome:
     return omission(stage, freeze, State.BAD_IMAGE)
 
 
-def _goes_dark(stage: Stage) -> Outcome:
+def _goes_dark(stage: PlannerTestBench) -> Outcome:
     def darken(camera: ScriptedCamera) -> None:
         camera.alter = np.zeros_like
 
     return commission(stage, darken, State.BAD_IMAGE)
 
 
-def _is_covered(stage: Stage) -> Outcome:
+def _is_covered(stage: PlannerTestBench) -> Outcome:
     def cover(camera: ScriptedCamera) -> None:
         camera.alter = lambda picture: np.full_like(picture, 128)
 
     return commission(stage, cover, State.BAD_IMAGE)
 
 
-def _shows_the_unfamiliar(stage: Stage) -> Outcome:
+def _shows_the_unfamiliar(stage: PlannerTestBench) -> Outcome:
     def invert(camera: ScriptedCamera) -> None:
         camera.alter = lambda picture: np.asarray(255 - picture, dtype=np.uint8)
 
     return commission(stage, invert, State.BAD_IMAGE)
 
 
-def _jumps_back_a_little(stage: Stage) -> Outcome:
+def _jumps_back_a_little(stage: PlannerTestBench) -> Outcome:
     """For two periods images are refused."""
     stage.run()
     camera = stage.camera
@@ -88,32 +88,32 @@ def _jumps_back_a_little(stage: Stage) -> Outcome:
     return Outcome(reaction_s, heals(stage))
 
 
-def _jumps_back(stage: Stage) -> Outcome:
+def _jumps_back(stage: PlannerTestBench) -> Outcome:
     def jump(camera: ScriptedCamera) -> None:
         camera.restamp = lambda stamp: stamp - 10 * SECOND
 
     return commission(stage, jump, State.STALE_IMAGE)
 
 
-def _is_ahead(stage: Stage) -> Outcome:
+def _is_ahead(stage: PlannerTestBench) -> Outcome:
     def run_ahead(camera: ScriptedCamera) -> None:
         camera.restamp = lambda stamp: stamp + 10 * SECOND
 
     return omission(stage, run_ahead, State.STALE_IMAGE)
 
 
-def _is_late(stage: Stage) -> Outcome:
+def _is_late(stage: PlannerTestBench) -> Outcome:
     def delay(camera: ScriptedCamera) -> None:
         camera.delay_s = 1.0
 
     return omission(stage, delay, State.STALE_IMAGE)
 
 
-def _floods(stage: Stage) -> Outcome:
+def _floods(stage: PlannerTestBench) -> Outcome:
     return tolerated(stage, lambda camera: camera.flood(10))
 
 
-def _changes_resolution(stage: Stage) -> Outcome:
+def _changes_resolution(stage: PlannerTestBench) -> Outcome:
     def enlarge(camera: ScriptedCamera) -> None:
         camera.alter = lambda picture: picture.repeat(2, axis=0).repeat(2, axis=1)
 
@@ -124,14 +124,14 @@ def _encoded_as(encoding: str, stamp: int, picture: Picture) -> Image:
     return image_message(picture, time_message(stamp), FRAME, encoding)
 
 
-def _changes_encoding(stage: Stage) -> Outcome:
+def _changes_encoding(stage: PlannerTestBench) -> Outcome:
     def swap(camera: ScriptedCamera) -> None:
         camera.encode = lambda picture, stamp: _encoded_as('bgr8', stamp, picture)
 
     return tolerated(stage, swap)
 
 
-def _sends_unknown_encoding(stage: Stage) -> Outcome:
+def _sends_unknown_encoding(stage: PlannerTestBench) -> Outcome:
     def rename(camera: ScriptedCamera) -> None:
         def encode(picture: Picture, stamp: int) -> Image:
             message = _encoded_as('rgb8', stamp, picture)
@@ -143,7 +143,7 @@ def _sends_unknown_encoding(stage: Stage) -> Outcome:
     return omission(stage, rename, State.STALE_IMAGE)
 
 
-def _sends_truncated(stage: Stage) -> Outcome:
+def _sends_truncated(stage: PlannerTestBench) -> Outcome:
     def cut(camera: ScriptedCamera) -> None:
         def encode(picture: Picture, stamp: int) -> Image:
             message = _encoded_as('rgb8', stamp, picture)

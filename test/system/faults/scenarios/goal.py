@@ -7,7 +7,7 @@ import itertools
 from grasp_ros.control.types import State
 from system.faults.observer import speed
 from system.faults.scenario import Outcome, Scenario, drives_again, drives_on, stopped
-from system.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.stage import PATIENCE_S, PlannerTestBench, StageError
 from system.faults.table import by_name
 
 CLEARLY = 5.0
@@ -16,7 +16,7 @@ GIVE_UP_S = by_name('goal cannot be reached').provoked_with['goal.give_up_time']
 SHAKE_M = 0.03
 
 
-def _is_missing(stage: Stage) -> Outcome:
+def _is_missing(stage: PlannerTestBench) -> Outcome:
     stage.activate()
     stage.camera.sending = True
     stage.wait(lambda: stage.camera.sent, PATIENCE_S, 'the camera sent nothing')
@@ -34,7 +34,7 @@ def _is_missing(stage: Stage) -> Outcome:
     return Outcome(told.time_s - fault_s, drives_again(stage))
 
 
-def _is_replaced(stage: Stage) -> Outcome:
+def _is_replaced(stage: PlannerTestBench) -> Outcome:
     """The reaction is the first tick that no longer follows the old plan."""
     stage.run()
     camera, observer = stage.camera, stage.observer
@@ -60,14 +60,14 @@ def _is_replaced(stage: Stage) -> Outcome:
     return Outcome(reaction_s - fault_s, drives_again(stage))
 
 
-def _is_republished(stage: Stage) -> Outcome:
+def _is_republished(stage: PlannerTestBench) -> Outcome:
     stage.run()
     fault_s = stage.now_s
     stage.camera.goal()
     return Outcome(drives_on(stage, fault_s), drives_again(stage))
 
 
-def _cannot_be_reached(stage: Stage) -> Outcome:
+def _cannot_be_reached(stage: PlannerTestBench) -> Outcome:
     """The robot is held where it is, but shakes: its camera is not frozen."""
     stage.run({'goal.give_up_time': GIVE_UP_S})
     camera = stage.camera

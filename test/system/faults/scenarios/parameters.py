@@ -16,14 +16,14 @@ from system.faults.scenario import (
     drives_on,
     stopped,
 )
-from system.faults.stage import Stage, StageError
+from system.faults.stage import PlannerTestBench, StageError
 
 TOO_BRIGHT = 255.0
 WET = {'dry_run': False}
 DARKER = {'min_brightness': TOO_BRIGHT}
 
 
-def _is_harmless(stage: Stage) -> Outcome:
+def _is_harmless(stage: PlannerTestBench) -> Outcome:
     stage.run()
     original = next(row.default for row in PARAMETERS if row.name in DARKER)
     fault_s = stage.now_s
@@ -33,13 +33,13 @@ def _is_harmless(stage: Stage) -> Outcome:
     return Outcome(reaction_s, drives_again(stage))
 
 
-def _accepted(stage: Stage, values: Mapping[str, Any]) -> None:
+def _accepted(stage: PlannerTestBench, values: Mapping[str, Any]) -> None:
     (result,) = stage.client.set(values)
     if not result.successful:
         raise StageError(f'{values} was refused: {result.reason}')
 
 
-def _is_a_dry_run(stage: Stage) -> Outcome:
+def _is_a_dry_run(stage: PlannerTestBench) -> Outcome:
     stage.run(WET)
     stage.forget_configuration()
     fault_s = stage.now_s
@@ -56,7 +56,7 @@ def _is_a_dry_run(stage: Stage) -> Outcome:
     return Outcome(stops[0].time_s - fault_s, True)
 
 
-def _is_dangerous(stage: Stage) -> Outcome:
+def _is_dangerous(stage: PlannerTestBench) -> Outcome:
     stage.run()
     asked_s = stage.now_s
     (result,) = stage.client.set({'model': 'maze'})

@@ -15,10 +15,10 @@ from system.faults.scenario import (
     drives_again,
     stopped,
 )
-from system.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.stage import PATIENCE_S, PlannerTestBench, StageError
 
 
-def ordered(stage: Stage, order: str) -> float:
+def ordered(stage: PlannerTestBench, order: str) -> float:
     """Drive, then let solves fail; when the first did, on the monotonic clock."""
     stage.run()
     stage.orders.give(order)
@@ -28,14 +28,14 @@ def ordered(stage: Stage, order: str) -> float:
     return fault_s
 
 
-def _fails(stage: Stage, order: str, state: State, hold_s: float = HOLD_S) -> Outcome:
+def _fails(stage: PlannerTestBench, order: str, state: State, hold_s: float = HOLD_S) -> Outcome:
     fault_s = ordered(stage, order)
     reaction_s = stopped(stage, fault_s, state, hold_s)
     stage.orders.withdraw()
     return Outcome(reaction_s, drives_again(stage))
 
 
-def _loses_its_device(stage: Stage) -> Outcome:
+def _loses_its_device(stage: PlannerTestBench) -> Outcome:
     fault_s = ordered(stage, faulty_planner.DEVICE_LOST)
     reaction_s = stopped(stage, fault_s, State.PLANNER_ERROR)
     stage.orders.withdraw()

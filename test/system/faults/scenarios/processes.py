@@ -17,14 +17,14 @@ from grasp_ros.tools.demo.processes import Child
 from system.faults.client import START_S
 from system.faults.observer import speed
 from system.faults.scenario import Outcome, Scenario, drives_again, stopped
-from system.faults.stage import PATIENCE_S, ROBOT, SEED, Stage, StageError
+from system.faults.stage import PATIENCE_S, ROBOT, SEED, PlannerTestBench, StageError
 
 LEASE_S = 40.0
 """For a planner that was killed to vanish from the graph: DDS takes 20 s."""
 MOVED_M = 0.05
 
 
-def _planner_ends(stage: Stage, number: signal.Signals) -> Outcome:
+def _planner_ends(stage: PlannerTestBench, number: signal.Signals) -> Outcome:
     stage.run()
     sent_s, status = stage.end_planner(number)
     stage.spin(0.2)
@@ -39,12 +39,12 @@ def _planner_ends(stage: Stage, number: signal.Signals) -> Outcome:
 
 
 @contextmanager
-def _robot(stage: Stage) -> Iterator[Child]:
+def _robot(stage: PlannerTestBench) -> Iterator[Child]:
     with stage.process('sim_robot', ROBOT, '--ros-args', '-p', f'seed:={SEED}') as child:
         yield child
 
 
-def _robot_ends(stage: Stage, number: signal.Signals) -> Outcome:
+def _robot_ends(stage: PlannerTestBench, number: signal.Signals) -> Outcome:
     stage.activate()
     with _robot(stage) as child:
         stage.wait_running(START_S)
@@ -64,7 +64,7 @@ def _robot_ends(stage: Stage, number: signal.Signals) -> Outcome:
 class _Poses:
     """Where the simulated robot really is, and since when (monotonic seconds)."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: PlannerTestBench) -> None:
         self.arrivals: list[tuple[float, NDArray[np.float64]]] = []
         self._subscription = stage.node.create_subscription(
             PoseStamped, 'ground_truth/pose', self._on_pose, 10
@@ -93,7 +93,7 @@ class _Poses:
         self._node.destroy_subscription(self._subscription)
 
 
-def _planner_is_killed(stage: Stage) -> Outcome:
+def _planner_is_killed(stage: PlannerTestBench) -> Outcome:
     poses = _Poses(stage)
     try:
         stage.activate()

@@ -13,7 +13,7 @@ from rosgraph_msgs.msg import Clock
 from grasp_ros.control.types import State
 from grasp_ros.ros.ros_messages import time_message
 from system.faults.scenario import Outcome, Scenario, drives_again, stopped
-from system.faults.stage import PATIENCE_S, Stage
+from system.faults.stage import PATIENCE_S, PlannerTestBench
 
 START_NS = 1000 * 10**9
 TICK_S = 0.01
@@ -52,7 +52,7 @@ class SimulatedClock:
         self._node.destroy_publisher(self._publisher)
 
 
-def _run(stage: Stage, clock: SimulatedClock) -> None:
+def _run(stage: PlannerTestBench, clock: SimulatedClock) -> None:
     stage.activate(SIMULATED)
     stage.camera.now_ns = lambda: clock.now_ns
     stage.camera.sending = True
@@ -61,7 +61,7 @@ def _run(stage: Stage, clock: SimulatedClock) -> None:
     stage.spin(0.3)
 
 
-def _jumps(stage: Stage, seconds: int, state: State) -> Outcome:
+def _jumps(stage: PlannerTestBench, seconds: int, state: State) -> Outcome:
     clock = SimulatedClock(stage.node)
     try:
         _run(stage, clock)
@@ -75,7 +75,7 @@ def _jumps(stage: Stage, seconds: int, state: State) -> Outcome:
         clock.close()
 
 
-def _pauses(stage: Stage) -> Outcome:
+def _pauses(stage: PlannerTestBench) -> Outcome:
     clock = SimulatedClock(stage.node)
     try:
         _run(stage, clock)

@@ -23,14 +23,14 @@ from system.faults.scenario import (
     spoiled,
     stopped,
 )
-from system.faults.stage import PATIENCE_S, Stage, StageError
+from system.faults.stage import PATIENCE_S, PlannerTestBench, StageError
 
 RECORD = 'grasp_ros.tools.record'
 ENLARGED, FLOOD = 3, 5
 """The disk is to fill up quickly: a chunk of the bag, a MiB, in 0.2 s."""
 
 
-def _nobody_listens(stage: Stage) -> Outcome:
+def _nobody_listens(stage: PlannerTestBench) -> Outcome:
     stage.run()
     fault_s = stage.now_s
     stage.observer.listen(False)
@@ -44,7 +44,7 @@ def _nobody_listens(stage: Stage) -> Outcome:
     return Outcome(warned_s - fault_s, drives_again(stage))
 
 
-def _another_publishes(stage: Stage) -> Outcome:
+def _another_publishes(stage: PlannerTestBench) -> Outcome:
     stage.run()
     fault_s = stage.now_s
     intruder = stage.node.create_publisher(TwistStamped, 'command', command_qos())
@@ -56,7 +56,7 @@ def _another_publishes(stage: Stage) -> Outcome:
     return Outcome(reaction_s, drives_again(stage))
 
 
-def _model_is_replaced(stage: Stage) -> Outcome:
+def _model_is_replaced(stage: PlannerTestBench) -> Outcome:
     """The new file is good again before the node is asked to load it."""
     stage.run()
     weights = stage.model / WEIGHTS_NAME
@@ -75,7 +75,7 @@ def _model_is_replaced(stage: Stage) -> Outcome:
     return Outcome(warned_s - fault_s, True)
 
 
-def _disk_is_full(stage: Stage) -> Outcome:
+def _disk_is_full(stage: PlannerTestBench) -> Outcome:
     """Files of the recorder must not grow any more: to it that is a disk that is full."""
 
     def enlarge(camera: ScriptedCamera) -> None:
