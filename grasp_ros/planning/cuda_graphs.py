@@ -6,6 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -188,7 +189,7 @@ def tensors_of(problem: PlanProblem) -> Tensors:
     return tuple(getattr(problem, name) for name in PROBLEM_TENSORS)
 
 
-def problem_of(tensors: Tensors, horizon: int) -> PlanProblem:
-    """The problem again whose tensors these are."""
+def with_tensors(problem: PlanProblem, tensors: Tensors) -> PlanProblem:
+    """The problem with other tensors, in the order of `tensors_of`; all else stays."""
     named: dict[str, Any] = dict(zip(PROBLEM_TENSORS, tensors, strict=True))
-    return PlanProblem(**named, horizon=horizon)
+    return replace(problem, **named)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -23,7 +24,13 @@ from grasp_ros.planning.ablations.final_time import end_early
 from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand, judge
-from grasp_ros.planning.cuda_graphs import Executor, Pace, executor_for, problem_of, tensors_of
+from grasp_ros.planning.cuda_graphs import (
+    Executor,
+    Pace,
+    executor_for,
+    tensors_of,
+    with_tensors,
+)
 from grasp_ros.planning.gauss_newton import GaussNewtonIteration
 from grasp_ros.planning.initial_guess import SeedOptions, fill
 from grasp_ros.planning.lifted import (
@@ -304,15 +311,19 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         """
         if self.config.sync_kind == 'sweeps':
             actions, states = self.executor(
-                'sweep sync', self._sweep_steps, *tensors_of(problem), states, actions
-            )
+                ('sweep sync', problem.frame_skip),
+                partial(self._sweep_steps, problem),
+                *tensors_of(problem), states, actions,
+            )  # fmt: skip
             return actions, states, None
         if self.config.sync_kind == 'cem':
             actions = self._cem_rounds(problem, states, actions, generator)
         else:
             (actions,) = self.executor(
-                'gradient sync', self._gradient_steps, *tensors_of(problem), actions
-            )
+                ('gradient sync', problem.frame_skip),
+                partial(self._gradient_steps, problem),
+                *tensors_of(problem), actions,
+            )  # fmt: skip
         rolled = self._rollout(problem, actions)
         return actions, rolled, rolled
 
@@ -323,10 +334,13 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         goal = completed(self.model, problem.goal[:, None], states[:, -1:])
         return torch.cat([states[:, :-1], goal], dim=1)
 
-    def _gradient_steps(self, *tensors: Tensor) -> tuple[Tensor]:
-        """Adam steps on the serial rollout's cost; the last of the tensors are the actions."""
+    def _gradient_steps(self, like: PlanProblem, *tensors: Tensor) -> tuple[Tensor]:
+        """Adam steps on the serial rollout's cost; the last of the tensors are the actions.
+
+        The others are those of a problem like the one given.
+        """
         actions = tensors[-1].clone()
-        problem = problem_of(tensors[:-1], actions.shape[1])
+        problem = with_tensors(like, tensors[:-1])
         moments = InPlaceAdam(actions, self.config.sync_rate)
         for _ in range(self.config.sync_steps):
             moments.step(
@@ -335,14 +349,15 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             actions.clamp_(problem.action_low, problem.action_high)
         return (actions,)
 
-    def _sweep_steps(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    def _sweep_steps(self, like: PlanProblem, *tensors: Tensor) -> tuple[Tensor, Tensor]:
         """Adam steps on the cost of states swept towards the rollout; actions and states.
 
-        The last of the tensors are the states to start from and the actions.
+        The last of the tensors are the states to start from and the actions; the others are those
+        of a problem like the one given.
         """
         config, rows = self.config, self._settings.max_rows
         states, actions = tensors[-2], tensors[-1].clone()
-        problem = problem_of(tensors[:-2], actions.shape[1])
+        problem = with_tensors(like, tensors[:-2])
         moments = InPlaceAdam(actions, config.sync_rate)
         for _ in range(config.sync_steps):
             states = sweep(self.model, problem, states, actions, config.sync_sweeps, rows)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.planning.candidates import Candidates, join, judge
-from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
+from grasp_ros.planning.cuda_graphs import Executor, tensors_of, with_tensors
 from grasp_ros.planning.objective import GoalDistance, completed
 from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
@@ -149,14 +149,14 @@ def make_seeds(
     stacked = torch.cat(given, dim=1) if given else None
 
     def roll(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-        own = problem_of(tensors[: len(inputs)], problem.horizon)
+        own = with_tensors(problem, tensors[: len(inputs)])
         rest = list(tensors[len(inputs) :])
         picked = None if choices is None else rest.pop(0)
         return seed_rollouts(distance, own, picked, rest.pop(0) if rest else None)
 
     inputs = tensors_of(problem)
     more = [tensor for tensor in (choices, stacked) if tensor is not None]
-    key = ('seeds', choices is not None, problem.horizon)
+    key = ('seeds', choices is not None, problem.horizon, problem.frame_skip)
     actions, rolled = (executor or Executor())(key, roll, *inputs, *more)
     states = rolled
     if lifted:

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from grasp_ros.planning.cuda_graphs import Executor, problem_of, tensors_of
+from grasp_ros.models.fast_kernels import adam_step
+from grasp_ros.planning.cuda_graphs import Executor, tensors_of, with_tensors
 from grasp_ros.planning.objective import GoalDistance, lifted_gradients
 from grasp_ros.planning.problem import PlanProblem
 
@@ -60,22 +61,8 @@ class InPlaceAdam:
     def step(self, gradient: Tensor) -> None:
         """One step along `gradient`, which has the shape of the variable."""
         self._steps.add_(1)
-        # The kernel of torch.optim.Adam(fused=True), whose own checks take longer than the step.
-        # It reads gradients as if they had the strides of what they belong to.
-        torch._fused_adam_(
-            [self._variable],
-            [gradient.to(self._variable.dtype).contiguous()],
-            [self._first],
-            [self._second],
-            [],
-            [self._steps],
-            lr=self._rate,
-            beta1=0.9,
-            beta2=0.999,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
+        adam_step(
+            self._variable, gradient, self._first, self._second, self._steps, self._rate
         )
 
 
@@ -115,7 +102,7 @@ class LiftedIteration:
         self.settings = settings
         self._run = executor or Executor()
         copies = tuple(tensor.clone() for tensor in tensors_of(problem))
-        self.problem = problem_of(copies, problem.horizon)
+        self.problem = with_tensors(problem, copies)
         self.states = states.clone(memory_format=torch.contiguous_format)
         self.actions = actions.clone(memory_format=torch.contiguous_format)
         self._state_rate = self.states.new_full((), settings.state_rate * (spread or 1.0))

@@ -2,13 +2,14 @@
 
 import copy
 import logging
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
-from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor
+from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, tensors_of, with_tensors
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
+from grasp_ros.planning.problem import PlanProblem
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
@@ -94,6 +95,18 @@ def test_replayed_solves_equal_eager_ones(history, changes):
     assert recorder.recorded == recorded, 'nothing may be captured outside of prepare'
     iterations_and_rollouts = 3 * 2 * (config.iterations + 2)
     assert recorder.replayed - replayed >= iterations_and_rollouts
+
+
+def test_all_of_a_problem_but_its_tensors_stays():
+    problem = replace(problem_for(SmoothModelWithHead(3, (4,), 2), 6), frame_skip=2)
+    doubled = with_tensors(problem, tuple(2 * tensor for tensor in tensors_of(problem)))
+    for field in fields(PlanProblem):
+        value, new = getattr(problem, field.name), getattr(doubled, field.name)
+        if isinstance(value, torch.Tensor):
+            torch.testing.assert_close(new, 2 * value)
+        else:
+            assert new == value
+    assert (doubled.frame_skip, doubled.horizon) == (2, 6)
 
 
 def test_shapes_that_were_not_prepared_run_eagerly():

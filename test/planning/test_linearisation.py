@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from grasp_ros.models.compact import mlp
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import HasLinearisation, HasTimeToReachGradient, linearise
 from grasp_ros.planning.objective import GoalDistance, goal_distance, gradient_by_autograd
@@ -83,15 +82,3 @@ def test_forward_derivatives_are_right_even_without_backward_ones(model):
     moved = model.predict(latents, actions + 1e-2 * direction)
     expected = (moved - model.predict(latents, actions - 1e-2 * direction)) / 2e-2
     torch.testing.assert_close(tangent, expected, rtol=1e-2, atol=1e-3)
-
-
-@pytest.mark.parametrize('rows', [1, 50])
-def test_products_of_any_size_are_the_same(rows):
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(rows, 200, generator=generator)
-    weight = torch.randn(300, 200, generator=generator)
-    bias = torch.randn(300, generator=generator)
-    assert (rows * weight.numel() >= mlp.ONEDNN_MULTIPLICATIONS) == (rows == 50)
-    expected = (inputs.double() @ weight.double().t() + bias.double()).float()
-    for given in (weight, weight.t().contiguous().t()):
-        torch.testing.assert_close(mlp.product(inputs, given, bias), expected, rtol=1e-4, atol=1e-4)

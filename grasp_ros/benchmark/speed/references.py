@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from grasp_ros.models.compact.mlp import product
+from grasp_ros.models.fast_kernels import linear
 from grasp_ros.models.protocol import Observation
 from grasp_ros.planning.cuda_graphs import wait_for
 from grasp_ros.planning.objective import GoalDistance, squared_error
@@ -111,7 +111,7 @@ def peak(device: torch.device, dtype: torch.dtype) -> Peak:
         return statistics.median(sorted(times)[:6])
 
     multiplied = min(
-        fastest(lambda: torch.mm(matrix, matrix)), fastest(lambda: product(matrix, matrix))
+        fastest(lambda: torch.mm(matrix, matrix)), fastest(lambda: linear(matrix, matrix))
     )
     copied = fastest(lambda: target.copy_(source))
     return Peak(2 * MATRIX**3 / multiplied, 2 * source.nbytes / copied)
