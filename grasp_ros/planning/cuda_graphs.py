@@ -29,8 +29,13 @@ _log = logging.getLogger(__name__)
 class CudaGraphs:
     """Records functions as CUDA graphs that share their memory for intermediate results."""
 
-    def __init__(self) -> None:
-        """Record nothing yet."""
+    def __init__(self, device: torch.device | None = None) -> None:
+        """Record nothing yet.
+
+        Args:
+            device: where functions run; None for the current one.
+        """
+        self._device = device
         self._pool: Any = None
 
     def __call__(self, function: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
@@ -39,16 +44,18 @@ class CudaGraphs:
         Raises:
             Exception: whatever the function, PyTorch or CUDA raise.
         """
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UPS):
-                function()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            outputs = function()
-        self._pool = graph.pool()
+        # What another than the current device does would be missing in the graph, unnoticed.
+        with torch.cuda.device(self._device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UPS):
+                    function()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                outputs = function()
+            self._pool = graph.pool()
         return graph.replay, outputs
 
 
@@ -164,6 +171,7 @@ class Pace:
 
     def __init__(self, device: torch.device) -> None:
         """Keep pace with `device`; on a CPU there is nothing to do."""
+        self._device = device
         self._events: deque[torch.cuda.Event] | None = (
             deque() if device.type == 'cuda' else None
         )
@@ -173,7 +181,7 @@ class Pace:
         if self._events is None:
             return
         event = torch.cuda.Event()
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         self._events.append(event)
         if len(self._events) > 2:
             self._events.popleft().synchronize()
@@ -181,7 +189,7 @@ class Pace:
 
 def executor_for(device: torch.device, capture: bool) -> Executor:
     """CUDA graphs on a CUDA device if `capture`; elsewhere everything runs eagerly."""
-    return Executor(CudaGraphs() if capture and device.type == 'cuda' else None)
+    return Executor(CudaGraphs(device) if capture and device.type == 'cuda' else None)
 
 
 def tensors_of(problem: PlanProblem) -> Tensors:
