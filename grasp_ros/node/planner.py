@@ -36,7 +36,7 @@ from grasp_ros.node.reach_goal import ReachGoalServer
 from grasp_ros.node.status_publisher import StateLog, StatusPublisher, TickMonitor
 from grasp_ros.node.watchdog import Watchdog, model_files
 from grasp_ros.parameters.parameter import ParameterError
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
 from grasp_ros.planning.process_tuning import (
     allocate_from_one_heap,
     freeze,
@@ -72,7 +72,7 @@ class PlannerNode(LifecycleNode):
         super().__init__('planner')
         self._ended = ended
         declare(self, TABLE)
-        refuse_unknown(self, self._parameter_overrides, TABLE)
+        refuse_unknown(self, self._parameter_overrides, TABLE, REMOVED)
         self._thread = PlanningThread()
         self._phases = PhaseRecorder()
         self._diagnostics = Diagnostics(self, self._phases)

@@ -6,12 +6,14 @@ Imports no torch: the simulated robot and the commands start without it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any
 
 Value = bool | int | float | str | list[float] | list[str]
+NO_ADVICE: Mapping[str, str] = MappingProxyType({})
 
 
 class ParameterError(ValueError):
@@ -75,8 +77,18 @@ class Parameter:
         return None
 
 
-def unknown_parameter(name: str, known: Iterable[str]) -> ParameterError:
-    """The error for a parameter that is none, with the nearest known name."""
+def unknown_parameter(
+    name: str, known: Iterable[str], removed: Mapping[str, str] = NO_ADVICE
+) -> ParameterError:
+    """The error for a parameter that does not exist.
+
+    Args:
+        name: that was given.
+        known: names that exist; the nearest one is proposed.
+        removed: what to do instead, for names that existed once.
+    """
+    if name in removed:
+        return ParameterError(f'parameter {name!r} was removed: {removed[name]}')
     near = get_close_matches(name, known, n=1)
     hint = f'; did you mean {near[0]!r}?' if near else ''
     return ParameterError(f'unknown parameter {name!r}{hint}')

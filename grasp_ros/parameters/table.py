@@ -137,6 +137,9 @@ BASELINE_PARAMETERS: tuple[Parameter, ...] = tuple(
     row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
 )
 
+REMOVED: dict[str, str] = {}
+"""Parameters of earlier versions, and what to do instead: the end of "... was removed: ..."."""
+
 
 def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:
     """The table for the README."""

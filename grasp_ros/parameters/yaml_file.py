@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
 
 NOT_OURS = ('use_sim_time', 'qos_overrides.')
 _TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}
@@ -48,7 +48,7 @@ def read_values(
         if name.startswith(NOT_OURS):
             continue
         if name not in table:
-            raise unknown_parameter(name, table)
+            raise unknown_parameter(name, table, REMOVED)
         values[name] = _checked(table[name], value)
     return values
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -15,7 +15,12 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
+from grasp_ros.parameters.parameter import (
+    NO_ADVICE,
+    Parameter,
+    ParameterError,
+    unknown_parameter,
+)
 
 _ROS_TYPES = {
     'bool': ParameterType.PARAMETER_BOOL,
@@ -83,20 +88,26 @@ def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:
     return values
 
 
-def refuse_unknown(node: Node, overrides: Iterable[str], table: Iterable[Parameter]) -> None:
+def refuse_unknown(
+    node: Node,
+    overrides: Iterable[str],
+    table: Iterable[Parameter],
+    removed: Mapping[str, str] = NO_ADVICE,
+) -> None:
     """Catch misspelt parameters in files and on the command line.
 
     Args:
         node: after `declare`.
         overrides: names that the user gave.
         table: where the nearest name is looked for.
+        removed: what to do instead, for names that existed once.
 
     Raises:
         ParameterError: naming the unknown one and the nearest known name.
     """
     for name in overrides:
         if not node.has_parameter(name) and not name.startswith('qos_overrides.'):
-            raise unknown_parameter(name, [row.name for row in table])
+            raise unknown_parameter(name, [row.name for row in table], removed)
 
 
 def _integer_range(row: Parameter) -> list[IntegerRange]:

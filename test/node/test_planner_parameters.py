@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.node import planner as node
-from grasp_ros.parameters.table import PARAMETERS
+from grasp_ros.parameters.table import PARAMETERS, REMOVED
 from harness.planner_process import planner, velocity
 from harness.ros_graph import process, ros
 
@@ -54,6 +54,13 @@ def test_a_parameter_that_cannot_be_declared_ends_it(override, expected, capsys,
     assert line.startswith('planner: ')
     for text in expected:
         assert text in line
+
+
+def test_a_removed_parameter_ends_it_with_what_to_do_instead(monkeypatch, capsys, own_signals):
+    monkeypatch.setitem(REMOVED, 'grasp.old', "set 'grasp.new'")
+    assert node.main(['--ros-args', '-p', 'grasp.old:=3']) == 2
+    error = capsys.readouterr().err
+    assert error == "planner: parameter 'grasp.old' was removed: set 'grasp.new'\n"
 
 
 def test_a_node_that_cannot_be_made_leaves_the_graph(own_signals):

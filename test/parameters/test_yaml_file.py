@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
 from grasp_ros.parameters.yaml_file import default_values, read_values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +71,14 @@ def test_a_file_that_is_none_is_named(tmp_path, text, fault):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r'missing\.yaml: cannot be read'):
         read_values(tmp_path / 'missing.yaml')
+
+
+def test_a_removed_parameter_is_refused_with_what_to_do_instead(monkeypatch):
+    monkeypatch.setitem(REMOVED, 'grasp.old', "set 'grasp.new'")
+    with pytest.raises(ParameterError) as caught:
+        read_values(None, ['grasp.old:=3'])
+    assert str(caught.value) == "parameter 'grasp.old' was removed: set 'grasp.new'"
+
+
+def test_no_parameter_is_both_there_and_removed():
+    assert not REMOVED.keys() & {row.name for row in PARAMETERS + BASELINE_PARAMETERS}
