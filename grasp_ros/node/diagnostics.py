@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,56 +11,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
-from grasp_ros.node.health import Entry, Health, Thresholds
+from grasp_ros.node.health import Entry, Health, Level, Thresholds
 from grasp_ros.node.latency_trace import LatencyTrace, PhaseRecorder
 from grasp_ros.ros.qos import diagnostics_qos
-
-
-class Level(IntEnum):
-    """As in diagnostic_msgs/DiagnosticStatus."""
-
-    OK = 0
-    WARN = 1
-    ERROR = 2
-
-
-class Hysteresis:
-    """Raises ERROR at once and WARN after some judgements in a row; lowers after a time.
-
-    Attributes:
-        level: now.
-        message: of what made it so.
-    """
-
-    def __init__(self, hold_s: float, warn_after: int = 1) -> None:
-        """Begin with OK.
-
-        Args:
-            hold_s: how long all must have been better before the level is lowered, seconds.
-            warn_after: judgements of WARN in a row that count.
-        """
-        self._hold_s = hold_s
-        self._warn_after = warn_after
-        self._in_a_row = 0
-        self._seen_s = 0.0
-        self.level = Level.OK
-        self.message = ''
-
-    def update(self, level: Level, message: str, now_s: float) -> tuple[Level, str]:
-        """Take a judgement.
-
-        Returns:
-            The level to report and why; a level that is held says since when all is better.
-        """
-        self._in_a_row = self._in_a_row + 1 if level > Level.OK else 0
-        if level is Level.WARN and self.level is Level.OK and self._in_a_row < self._warn_after:
-            return self.level, self.message
-        held_s = now_s - self._seen_s
-        if level >= self.level or held_s >= self._hold_s:
-            self.level, self.message, self._seen_s = level, message, now_s
-            return level, message
-        return self.level, f'{self.message} ({held_s:.0f} s ago)'
-
 
 PERIOD_S = 1.0
 LEVELS = {

@@ -31,8 +31,9 @@ from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import take_image, take_proprioception
 from grasp_ros.node.interfaces import Topics, make_topics
 from grasp_ros.node.latency_trace import PhaseRecorder
-from grasp_ros.node.planning_thread import PlanningThread, Replanner, leave
+from grasp_ros.node.planning_thread import PlanningThread, leave
 from grasp_ros.node.reach_goal import ReachGoalServer
+from grasp_ros.node.replanner import Replanner
 from grasp_ros.node.status_publisher import StateLog, StatusPublisher, TickMonitor
 from grasp_ros.node.watchdog import Watchdog, model_files
 from grasp_ros.parameters.parameter import ParameterError

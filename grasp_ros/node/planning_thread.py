@@ -7,22 +7,9 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
-
-from grasp_ros.control.factory import PlannerStack
-from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.types import State
-from grasp_ros.messages.status import film_strip, plan_fields
-from grasp_ros.msg import ActionPlan
-from grasp_ros.node.watchdog import Watchdog
-from grasp_ros.ros.ros_messages import plan_message
 
 Result = TypeVar('Result')
 NAME = 'planning'
@@ -93,82 +80,3 @@ def leave(status: int) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-@dataclass(frozen=True, eq=False)
-class Replanned:
-    """What one replan left for the executor's thread.
-
-    Attributes:
-        report: of the controller.
-        plans: made since activation, this one included.
-        message: the plan, or None where none was made.
-        strip: what the model imagines (h, w, 3) uint8 RGB, or None where nobody watches.
-    """
-
-    report: PlanReport
-    plans: int
-    message: ActionPlan | None
-    strip: NDArray[np.uint8] | None
-
-
-class Replanner:
-    """Plans for one activation.
-
-    Attributes:
-        newest: what the last replan left, or None before the first.
-        watched: whether somebody looks at what the model imagines; set by the executor's thread.
-    """
-
-    def __init__(
-        self,
-        parts: PlannerStack,
-        supervisor: Watchdog,
-        values: Callable[[], dict[str, Any]],
-        now_ns: Callable[[], int],
-        warn: Callable[[str, str], None],
-    ) -> None:
-        """Begin without plans.
-
-        Args:
-            parts: of the configured node.
-            supervisor: of the activation; is told of each replan.
-            values: gives the present parameters.
-            now_ns: gives the present time of the images' stamps.
-            warn: logs a text under a key, not too often.
-        """
-        self._parts, self._supervisor = parts, supervisor
-        self._values, self._now_ns, self._warn = values, now_ns, warn
-        self.newest: Replanned | None = None
-        self.watched = False
-
-    def replan(self) -> None:
-        """Plan once; whatever goes wrong is logged, and the thread lives on."""
-        try:
-            self._plan_once()
-        except Exception:
-            self._warn('replan', f'replanning failed:\n{traceback.format_exc()}')
-
-    def _plan_once(self) -> None:
-        parts = self._parts
-        report = parts.controller.plan(self._now_ns())
-        parts.controller.planned(self._now_ns())
-        self._supervisor.planned(report)
-        if report.still_serves or (report.plan is not None and not report.accepted):
-            return
-        if report.state is State.STALE_IMAGE:
-            self._warn('picture', f'image cannot be used: {report.reason}')
-        plans = self.newest.plans if self.newest else 0
-        message = strip = None
-        if report.plan is not None:
-            plans += 1
-            message = plan_message(
-                report,
-                plan_fields(report, parts.manifest, parts.planner),
-                self._values()['command.frame_id'],
-            )
-            if self.watched:
-                views = parts.controller.views()
-                if views is not None:
-                    strip = film_strip(report, parts.model, parts.manifest, *views)
-        self.newest = Replanned(report, plans, message, strip)

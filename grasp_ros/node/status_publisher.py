@@ -15,7 +15,7 @@ from grasp_ros.messages.status import Statistics, status_fields
 from grasp_ros.msg import PlanStatus
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.interfaces import Topics
-from grasp_ros.node.planning_thread import Replanned, Replanner
+from grasp_ros.node.replanner import Replanned, Replanner
 from grasp_ros.node.watchdog import Watchdog
 from grasp_ros.ros.ros_messages import image_message
 

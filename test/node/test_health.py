@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from grasp_ros.control.types import State
-from grasp_ros.node.diagnostics import Hysteresis, Level
-from grasp_ros.node.health import Health, Thresholds
+from grasp_ros.node.health import Health, Hysteresis, Level, Thresholds
 from grasp_ros.node.latency_trace import PhaseRecorder
 
 HOLD = 5.0
