@@ -65,12 +65,13 @@ def write_bag(
 ):
     """Write a bag.
 
-    Images are (seconds, rgb), commands and what is felt (seconds, values); all are recorded
-    `delay` after their stamps.
+    Images are (seconds, rgb) or, recorded at another time than they are stamped with,
+    (seconds, rgb, recorded); commands and what is felt (seconds, values); all are recorded `delay`
+    after that.
     """
     entries = []
-    for seconds, rgb in images:
-        entries.append((seconds, '/image', *image(seconds, rgb, compressed)))
+    for seconds, rgb, *recorded in images:
+        entries.append((*(recorded or [seconds]), '/image', *image(seconds, rgb, compressed)))
     for seconds, values in commands:
         entries.append((seconds, '/command', kind, command(kind, seconds, values)))
     for seconds, values in felt:

@@ -74,7 +74,7 @@ def test_it_is_complete_json_while_it_is_written(traced, tmp_path):
 
 
 def test_what_the_disk_does_not_take_is_dropped_and_memory_stays(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'MOST_PENDING', 10)
+    monkeypatch.setattr(module, 'MAX_PENDING', 10)
     monkeypatch.setattr(module, 'FLUSH_S', 60.0)
     trace = LatencyTrace(tmp_path / 'trace.json', '/planner')
     for number in range(100):
@@ -85,7 +85,7 @@ def test_what_the_disk_does_not_take_is_dropped_and_memory_stays(tmp_path, monke
 
 
 def test_the_file_does_not_grow_for_ever(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'MOST_BYTES', 10)
+    monkeypatch.setattr(module, 'MAX_BYTES', 10)
     trace = LatencyTrace(tmp_path / 'trace.json', '/planner')
     trace('plan', 0, 1, 2)
     trace.close(10.0)

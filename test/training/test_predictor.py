@@ -5,7 +5,7 @@ import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.training.losses.latents import EpisodeLatents
-from grasp_ros.training.losses.world_model import SPAN, LatentMotion, predictor_loss
+from grasp_ros.training.losses.world_model import PREDICTOR_SPAN, LatentMotion, predictor_loss
 
 STEP = 0.1
 
@@ -36,8 +36,8 @@ def model():
 
 def test_windows_hold_the_actions_between_their_latents():
     latents, actions = drift().windows(5, np.random.default_rng(0))
-    assert latents.shape == (5, SPAN + 1, 4)
-    assert actions.shape == (5, SPAN, 2)
+    assert latents.shape == (5, PREDICTOR_SPAN + 1, 4)
+    assert actions.shape == (5, PREDICTOR_SPAN, 2)
     torch.testing.assert_close(latents[:, 1:, :2] - latents[:, :-1, :2], STEP * actions)
 
 
