@@ -11,24 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from grasp_ros.control.types import State
+
 ROOT = Path(__file__).resolve().parents[1]
-EXECUTABLES = {
-    'planner': 'grasp_ros.node.planner',
-    'sim_robot': 'grasp_ros.tools.sim_robot',
-    'goal': 'grasp_ros.tools.goal',
-    'demo': 'grasp_ros.tools.demo.command',
-    'train': 'grasp_ros.training.command',
-    'benchmark': 'grasp_ros.benchmark.command',
-    'convert': 'grasp_ros.models.convert.__main__',
-    'record': 'grasp_ros.tools.record',
-    'replay': 'grasp_ros.tools.replay',
-    'play': 'grasp_ros.tools.play',
-}
 NOT_FOR_MAKE = {'ray', 'tensorboard'}  # too big for what it is to most
-STATES = [
-    'WAITING_IMAGE', 'WAITING_GOAL', 'PLANNING', 'RUNNING', 'REACHED', 'DISABLED', 'STALE_IMAGE',
-    'PLAN_EXPIRED', 'PLANNER_ERROR', 'BAD_PLAN', 'BAD_IMAGE', 'STALLED', 'CONFLICT',
-]  # fmt: skip
 
 
 def distribution():
@@ -77,27 +63,46 @@ def test_requirements_install_what_the_package_asks_for():
 
 def test_messages_are_importable():
     pytest.importorskip('rclpy')
-    from grasp_ros.msg import ActionPlan, PlanStatus
+    from grasp_ros.msg import ActionPlan
 
-    assert [getattr(PlanStatus, state) for state in STATES] == list(range(len(STATES)))
     assert ActionPlan(horizon=2, action_dim=1, actions=[0.1, 0.2]).actions[1] == 0.2
 
 
-@pytest.mark.parametrize('module', EXECUTABLES.values())
-def test_executables_have_an_entry_point(module):
-    if module.startswith(('grasp_ros.node.', 'grasp_ros.tools.')):
-        pytest.importorskip('rclpy')
-    assert callable(importlib.import_module(module).main)
+def test_messages_and_controller_have_the_same_states():
+    pytest.importorskip('rclpy')
+    from grasp_ros.msg import PlanStatus
+
+    constants = {name: getattr(PlanStatus, name) for name in dir(PlanStatus) if name.isupper()}
+    states = {name: value for name, value in constants.items() if isinstance(value, int)}
+    assert {state.name: state.value for state in State} == states
 
 
-@pytest.mark.parametrize('name', EXECUTABLES)
-def test_executables_name_a_python_without_torch(name):
-    script = prefix() / 'lib' / 'grasp_ros' / name
-    assert os.access(script, os.X_OK)
-    # -I -S: a Python that sees no installed package, as outside the right environment.
-    ended = subprocess.run([sys.executable, '-I', '-S', script], capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert sys.executable in ended.stderr and 'must be the active one' in ended.stderr
+def test_every_executable_starts_with_a_module_that_has_a_main():
+    folder = prefix() / 'lib' / 'grasp_ros'
+    scripts = sorted(path for path in folder.iterdir() if os.access(path, os.X_OK))
+    assert {'planner', 'goal', 'train', 'demo'} <= {script.name for script in scripts}
+    for script in scripts:
+        module = re.search(r'from (grasp_ros\.\S+) import main', script.read_text())[1]
+        if module.startswith(('grasp_ros.node.', 'grasp_ros.tools.')):
+            pytest.importorskip('rclpy')
+        assert callable(importlib.import_module(module).main), script
+
+
+def test_executables_name_a_python_without_torch():
+    for script in (prefix() / 'lib' / 'grasp_ros').iterdir():
+        assert os.access(script, os.X_OK)
+        # -I -S: a Python that sees no installed package, as outside the right environment.
+        command = [sys.executable, '-I', '-S', script]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert ended.returncode == 2
+        assert sys.executable in ended.stderr and 'must be the active one' in ended.stderr
+
+
+def test_launch_files_start_executables_that_are_installed():
+    installed = {path.name for path in (prefix() / 'lib' / 'grasp_ros').iterdir()}
+    for file in sorted((ROOT / 'launch').glob('*.launch.py')):
+        named = re.findall(r"executable='(\w+)'", file.read_text())
+        assert named and set(named) <= installed, file
 
 
 @pytest.mark.parametrize(
