@@ -96,7 +96,7 @@ class Recording:
         self._write(topics.status, STATUS, now_ns, now_ns, fields)
 
     def _replan(self, now_ns: int, report: PlanReport) -> None:
-        if report.still_serves or (report.plan is not None and not report.accepted):
+        if not report.counts:
             return
         self._report = report
         if report.plan is None or report.timed is None:

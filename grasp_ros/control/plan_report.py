@@ -34,6 +34,7 @@ class PlanReport:
     accepted: bool = False
 
     @property
-    def still_serves(self) -> bool:
-        """Whether no plan was made because it was not time for one."""
-        return self.state is State.RUNNING and self.plan is None
+    def counts(self) -> bool:
+        """Whether the status follows it: neither does the last plan serve, nor was its dropped."""
+        still_serves = self.state is State.RUNNING and self.plan is None
+        return not still_serves and (self.plan is None or self.accepted)

@@ -81,7 +81,7 @@ class Replanner:
         report = parts.controller.plan(self._now_ns())
         parts.controller.planned(self._now_ns())
         self._supervisor.planned(report)
-        if report.still_serves or (report.plan is not None and not report.accepted):
+        if not report.counts:
             return
         if report.state is State.STALE_IMAGE:
             self._warn('picture', f'image cannot be used: {report.reason}')
