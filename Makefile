@@ -21,7 +21,7 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train train-from-bags-demo bench bench-push-t faults fuzz soak test lint clean
+.PHONY: help setup demo train train-from-bags-demo bench bench-push-t faults fuzz soak test lint docs docs-tables clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
@@ -36,6 +36,8 @@ help:
 	@echo 'make fuzz    MESSAGES=100000 mutated images and goals: no crash, no command from an invalid one'
 	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
+	@echo 'make docs    the pages of docs/ and the API as a site, in out/site/index.html'
+	@echo 'make docs-tables  write the tables in docs/ anew that are made from the code'
 	@echo 'make setup   only set up .venv; PYTHON=python3.12 chooses the Python'
 	@echo 'make clean   remove .venv and all that was built, but not out/'
 
@@ -122,6 +124,13 @@ test: setup
 lint: setup
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
 	@$(VENV_PYTHON) -m mypy
+
+docs: setup
+	@$(VENV_PYTHON) -m mkdocs build --strict --quiet
+	@echo 'out/site/index.html'
+
+docs-tables: setup
+	@$(VENV_PYTHON) docs/generated_tables.py
 
 clean:
 	rm -rf .venv build install log dist *.egg-info grasp_ros/msg grasp_ros/action grasp_ros/*.so

@@ -130,6 +130,7 @@ setup(
     ],
     extras_require={
         'benchmark': ['matplotlib>=3.8'],
+        'docs': ['mkdocs-material>=9.6', 'mkdocstrings-python>=2'],
         'push-t': ['pymunk>=7'],
         'ray': ['ray>=2.60'],
         'ros': [
