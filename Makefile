@@ -126,7 +126,7 @@ lint: setup
 	@$(VENV_PYTHON) -m mypy
 
 docs: setup
-	@$(VENV_PYTHON) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
 	@echo 'out/site/index.html'
 
 docs-tables: setup

@@ -142,7 +142,7 @@ REMOVED: dict[str, str] = {}
 
 
 def markdown_table(table: Iterable[Parameter] = PARAMETERS) -> str:
-    """The table for the README."""
+    """The table of docs/parameters.md."""
     lines = [
         '| parameter | type | default | allowed | while active | meaning |',
         '|---|---|---|---|---|---|',

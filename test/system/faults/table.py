@@ -428,7 +428,7 @@ def by_name(name: str) -> Fault:
 
 
 def markdown_table() -> str:
-    """The table for the README."""
+    """The table of docs/safety.md."""
     lines = [
         '| fault | detection | reaction | recovery | within a period and |',
         '|---|---|---|---|---|',
