@@ -125,8 +125,9 @@ lint: setup
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
 	@$(VENV_PYTHON) -m mypy
 
+# With --quiet warnings would pass in spite of --strict.
 docs: setup
-	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 	@echo 'out/site/index.html'
 
 docs-tables: setup
