@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,36 @@ def test_parameters_exist(page):
     named = [span.split(':')[0] for span in spans if re.match(rf'({groups})\.\w+(: \S+)?$', span)]
     files = {path.name for path in (ROOT / 'grasp_ros').rglob('*.py')}
     assert set(named) - files <= known
+
+
+def commands(page):
+    """The commands of a page, split into words, with the arguments that make hands on."""
+    block = '\n'.join(re.findall(r'^ *```sh\n(.*?)^ *```$', page.read_text(), re.M | re.S))
+    words = shlex.split(block.replace('\\\n', ' '), comments=True)
+    return [part for word in words
+            for part in (shlex.split(word[5:]) if word.startswith('ARGS=') else [word])]
+
+
+@pytest.mark.parametrize('page', WRITTEN, ids=name)
+def test_options_exist(page):
+    others = {'--packages-select', '--head', '--port'}  # of colcon and ray
+    sources = '\n'.join(
+        path.read_text() for folder in ('grasp_ros', 'test/system')
+        for path in (ROOT / folder).rglob('*.py')
+    )
+    for word in commands(page):
+        option = word.split('=')[0]
+        if word.startswith('--') and option not in others:
+            field = option[2:].replace('-', '_')  # many are made of a dataclass
+            assert f"'{option}'" in sources or re.search(rf'^    {field}: ', sources, re.M), option
+
+
+@pytest.mark.parametrize('page', WRITTEN, ids=name)
+def test_planners_of_the_benchmark_exist(page):
+    from grasp_ros.benchmark.run.variants import VARIANTS
+
+    words = commands(page)
+    for start in (n for n, word in enumerate(words) if word == '--planners'):
+        names = words[start + 1 :]
+        end = next((n for n, word in enumerate(names) if word.startswith(('--', 'make'))), None)
+        assert set(names[:end]) <= set(VARIANTS)
