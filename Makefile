@@ -34,7 +34,7 @@ help:
 	@echo 'make bench-push-t  the same on Push-T at the horizons of the paper; ARGS="..." goes to it'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
 	@echo 'make fuzz    MESSAGES=100000 mutated images and goals: no crash, no command from an invalid one'
-	@echo 'make test    all tests, the quick ones first; ARGS="..." goes to pytest'
+	@echo 'make test    all tests; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make docs    the pages of docs/ and the API as a site, in out/site/index.html'
 	@echo 'make docs-tables  write the tables in docs/ anew that are made from the code'
@@ -113,13 +113,8 @@ faults: setup
 fuzz: setup
 	@PYTHONPATH=test $(VENV_PYTHON) -m system.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
 
-# Exit status 5 of pytest: nothing was selected, which is not a failure.
-pytest = $(VENV_PYTHON) -m pytest --timeout 300 -m '$(1)' $(2) $(ARGS) || [ $$? -eq 5 ]
-
-# One after the other where nodes must keep time.
 test: setup
-	@$(call pytest,not ros,-n auto --maxprocesses 4 --dist loadfile)
-	@$(call pytest,ros)
+	@$(VENV_PYTHON) test/run_all.py $(ARGS)
 
 lint: setup
 	@$(VENV_PYTHON) -m ruff check --output-format concise .
