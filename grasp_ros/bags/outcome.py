@@ -13,13 +13,13 @@ import numpy as np
 
 from grasp_ros.bags.events import Event, GoalGiven, Refused, is_image
 from grasp_ros.bags.message_types import PLAN, STATUS, header, make_message, time_message, typestore
-from grasp_ros.bags.virtual_node import ImageRefused, Outcome, Replan, Tick
+from grasp_ros.bags.virtual_node import Outcome, Replan, Tick
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.controller import PlanReport
 from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import CommandLayout
-from grasp_ros.messages.status import Statistics, plan_fields, status_fields
+from grasp_ros.messages.status import LoopStatistics, build_status, plan_fields
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,13 @@ class Recording:
         self._topics = topics
         self._report: PlanReport | None = None
         self._plans = 0
+        self._images_refused = 0
         for type_name in (layout.command_type, STATUS, PLAN):
             # The library writes its serializers when they are first needed.
             typestore().serialize_cdr(make_message(type_name), type_name)
 
     def add(self, outcome: Outcome) -> None:
-        """Write one outcome.
+        """Write one outcome; of what was refused, the count in the status.
 
         Raises:
             BagError: if the disk is full or fails.
@@ -67,33 +68,25 @@ class Recording:
             self._tick(outcome.time_ns, outcome.command)
         elif isinstance(outcome, Replan):
             self._replan(outcome.time_ns, outcome.report)
+        else:
+            self._images_refused += outcome.what != 'goal'
 
     def _tick(self, now_ns: int, command: Command) -> None:
         topics, layout = self._topics, self._layout
         if command.action is not None and not self._values['dry_run']:
             message = layout.encode(command.action, time_message(now_ns))
             self._bag.write(topics.command, layout.command_type, now_ns, message)
-        controller = self._parts.controller
-        statistics = Statistics(
-            image_age_s=controller.image_age(now_ns),
-            plan_age_s=controller.plan_age(now_ns),
+        loop = LoopStatistics(
+            report=self._report,
             plans=self._plans,
             missed=0,
-            clamps=controller.clamps,
             jitter_s=0.0,
-            planning_delay_s=controller.planning_delay,
-            plans_dropped=controller.plans_dropped,
-            prediction_error=controller.prediction_error,
+            images_refused=self._images_refused,
+            solves_late=0,
         )
-        fields = status_fields(
-            command,
-            self._report,
-            statistics,
-            self._parts.planner,
-            self._values,
-            self._parts.model.device,
-        )
-        self._write(topics.status, STATUS, now_ns, now_ns, fields)
+        name = self._values['planner.name']
+        status = build_status(self._parts, command, loop, now_ns, name)
+        self._write(topics.status, STATUS, now_ns, now_ns, vars(status))
 
     def _replan(self, now_ns: int, report: PlanReport) -> None:
         if not report.counts:
@@ -152,16 +145,13 @@ class Tally:
         """Count what arrived."""
         if self._start_ns is None:
             self._start_ns = event.time_ns
-        if isinstance(event, Refused):
-            self._refused[f'{event.what}: {event.reason}'] += 1
-        elif isinstance(event, GoalGiven):
-            self._goals += 1
+        self._goals += isinstance(event, GoalGiven)
         self._images += is_image(event)
 
     def outcome(self, outcome: Outcome) -> None:
         """Count what came of it."""
-        if isinstance(outcome, ImageRefused):
-            self._refused[f'image: {outcome.reason}'] += 1
+        if isinstance(outcome, Refused):
+            self._refused[f'{outcome.what}: {outcome.reason}'] += 1
         elif isinstance(outcome, Replan):
             self._replan(outcome.report)
         else:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
-from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen
+from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen, Refused
 from grasp_ros.control.controller import Controller, PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.models.sensors import PROPRIOCEPTION
@@ -44,15 +45,7 @@ class Replan:
     report: PlanReport
 
 
-@dataclass(frozen=True)
-class ImageRefused:
-    """The controller refused an image, and why."""
-
-    time_ns: int
-    reason: str
-
-
-Outcome = Tick | Replan | ImageRefused
+Outcome = Tick | Replan | Refused
 
 
 class VirtualNode:
@@ -85,6 +78,8 @@ class VirtualNode:
             yield from self._sense(event)
         elif isinstance(event, GoalGiven) and self._controller.set_goal(event.picture):
             self._want(event.time_ns)
+        elif isinstance(event, Refused):
+            yield event
 
     def _sense(self, event: ImageSeen | Felt) -> Iterator[Outcome]:
         """Hand over what a sensor gave; a complete observation is planned from."""
@@ -98,7 +93,10 @@ class VirtualNode:
             name, data, event.stamp_ns or now_ns, now_ns=now_ns, arrival_ns=now_ns
         )
         if refused:
-            yield ImageRefused(now_ns, refused)
+            what: Literal['image', 'proprioception'] = (
+                'image' if isinstance(event, ImageSeen) else 'proprioception'
+            )
+            yield Refused(now_ns, what, refused)
         elif self._controller.observations > before:
             self._want(now_ns)
 

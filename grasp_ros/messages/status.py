@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.observation import SensorData
 from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.types import ClampCounts, Command
+from grasp_ros.control.types import Command, State
 from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import HasDecoder, WorldModel
@@ -24,83 +25,111 @@ FRAMES_SHOWN = 6
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """What the node knows beside the controller's reports.
+class LoopStatistics:
+    """Replans, ticks and refusals since activation: what happened around the controller.
 
     Attributes:
-        image_age_s: of the newest image.
-        plan_age_s: of the image behind the plan.
-        plans: made since activation.
+        report: of the newest replan that counts, or None before it.
+        plans: made.
         missed: control ticks.
-        clamps: commands that limits changed.
         jitter_s: of this tick.
-        planning_delay_s: from the start of planning to a plan's first action.
-        plans_dropped: made for an old goal or before a stop.
-        images_refused: since activation.
-        solves_late: since activation.
-        novelty: of the newest picture; NaN where it is not measured.
-        prediction_error: of what was imagined for the newest image, in model steps of motion.
+        images_refused: of all sensors.
+        solves_late: beyond their deadline.
     """
 
-    image_age_s: float
-    plan_age_s: float
+    report: PlanReport | None
     plans: int
     missed: int
-    clamps: ClampCounts
     jitter_s: float
-    planning_delay_s: float
+    images_refused: int
+    solves_late: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Fields of PlanStatus.msg, which gives their meanings and units, without the header."""
+
+    state: State
+    reason: str
+    goal_distance: float
+    goal_distance_unit: str
+    image_age: float
+    plan_age: float
+    novelty: float
+    prediction_error: float
+    planning_delay: float
+    solve_time: float
+    iterations: int
+    horizon: int
+    terminal_cost: float
+    trust_horizon: int
+    defect: float
+    plans: int
+    missed: int
+    clamped: int
+    clamped_box: int
+    clamped_rate: int
+    clamped_acceleration: int
+    images_refused: int
     plans_dropped: int
-    images_refused: int = 0
-    solves_late: int = 0
-    novelty: float = UNKNOWN
-    prediction_error: float = UNKNOWN
+    solves_late: int
+    jitter: float
+    dry_run: bool
+    planner: str
+    device: str
+    execution: str
 
 
-def status_fields(
-    command: Command,
-    report: PlanReport | None,
-    statistics: Statistics,
-    planner: Planner,
-    values: dict[str, object],
-    device: torch.device,
-) -> dict[str, Any]:
-    """PlanStatus of one control tick without its header; `report` is the newest replan's."""
+def build_status(
+    stack: PlannerStack, command: Command, loop: LoopStatistics, now_ns: int, planner_name: str
+) -> Status:
+    """Status of one control tick, of the node and of a replay.
+
+    Args:
+        stack: after the tick.
+        command: of the tick.
+        loop: what happened around the controller.
+        now_ns: of the tick.
+        planner_name: as the parameter says.
+    """
+    controller, report = stack.controller, loop.report
     plan = report.plan if report else None
     outlook = report.outlook if report else None
     distance = outlook.distance if outlook else None
-    return {
-        'state': int(command.state),
-        'reason': command.reason,
-        'goal_distance': UNKNOWN if distance is None else distance,
-        'goal_distance_unit': planner.distance.unit,
-        'image_age': statistics.image_age_s,
-        'plan_age': statistics.plan_age_s,
-        'novelty': statistics.novelty,
-        'prediction_error': statistics.prediction_error,
-        'planning_delay': statistics.planning_delay_s,
-        'solve_time': plan.solve_time_s if plan else UNKNOWN,
-        'iterations': plan.iterations if plan else 0,
-        'horizon': plan.horizon if plan else 0,
-        'terminal_cost': float(plan.terminal_cost[0]) if plan else UNKNOWN,
-        'trust_horizon': (
+    clamps = controller.clamps
+    return Status(
+        state=command.state,
+        reason=command.reason,
+        goal_distance=UNKNOWN if distance is None else distance,
+        goal_distance_unit=stack.planner.distance.unit,
+        image_age=controller.image_age(now_ns),
+        plan_age=controller.plan_age(now_ns),
+        novelty=controller.verdict.novelty,
+        prediction_error=controller.prediction_error,
+        planning_delay=controller.planning_delay,
+        solve_time=plan.solve_time_s if plan else UNKNOWN,
+        iterations=plan.iterations if plan else 0,
+        horizon=plan.horizon if plan else 0,
+        terminal_cost=float(plan.terminal_cost[0]) if plan else UNKNOWN,
+        trust_horizon=(
             int(plan.trust_horizon[0]) if plan and plan.trust_horizon is not None else -1
         ),
-        'defect': float(plan.defect[0]) if plan else UNKNOWN,
-        'plans': statistics.plans,
-        'missed': statistics.missed,
-        'clamped': statistics.clamps.total,
-        'clamped_box': statistics.clamps.box,
-        'clamped_rate': statistics.clamps.rate,
-        'clamped_acceleration': statistics.clamps.acceleration,
-        'plans_dropped': statistics.plans_dropped,
-        'images_refused': statistics.images_refused,
-        'solves_late': statistics.solves_late,
-        'jitter': statistics.jitter_s,
-        'dry_run': bool(values['dry_run']),
-        'planner': str(values['planner.name']),
-        'device': str(device),
-        'execution': execution_of(planner),
-    }
+        defect=float(plan.defect[0]) if plan else UNKNOWN,
+        plans=loop.plans,
+        missed=loop.missed,
+        clamped=clamps.total,
+        clamped_box=clamps.box,
+        clamped_rate=clamps.rate,
+        clamped_acceleration=clamps.acceleration,
+        images_refused=loop.images_refused,
+        plans_dropped=controller.plans_dropped,
+        solves_late=loop.solves_late,
+        jitter=loop.jitter_s,
+        dry_run=controller.config.dry_run,
+        planner=planner_name,
+        device=str(stack.model.device),
+        execution=execution_of(stack.planner),
+    )
 
 
 def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 from std_msgs.msg import Header
 
+from grasp_ros.messages.status import Status
 from grasp_ros.node.health import Entry, Health, Level, Thresholds
 from grasp_ros.node.latency_trace import LatencyTrace, PhaseRecorder
 from grasp_ros.ros.qos import diagnostics_qos
@@ -53,8 +54,8 @@ class Diagnostics:
             return
         self._phases.sink = self._trace
 
-    def tick(self, status: Any) -> None:
-        """Take the PlanStatus of a control tick."""
+    def tick(self, status: Status) -> None:
+        """Take the status of a control tick."""
         if self._health is not None:
             self._health.tick(status)
 

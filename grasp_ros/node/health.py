@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from grasp_ros.control.types import State
+from grasp_ros.messages.status import Status
 from grasp_ros.node.latency_trace import Latency, PhaseRecorder
 from grasp_ros.planning.protocol import EAGER
 
@@ -122,7 +123,7 @@ class Span:
     """What happened since the judgement before.
 
     Attributes:
-        statuses: PlanStatus of each tick, oldest first; at least one.
+        statuses: of each tick, oldest first; at least one.
         before: the newest status before these, or None.
         seconds: how long it took.
         counts: how often each phase ended.
@@ -130,15 +131,15 @@ class Span:
         jitters: newest ones, also from before, seconds.
     """
 
-    statuses: Sequence[Any]
-    before: Any
+    statuses: Sequence[Status]
+    before: Status | None
     seconds: float
     counts: dict[str, int]
     latencies: dict[str, Latency]
     jitters: Sequence[float]
 
     @property
-    def newest(self) -> Any:
+    def newest(self) -> Status:
         """The newest status."""
         return self.statuses[-1]
 
@@ -146,7 +147,7 @@ class Span:
         """How much a counter of the status has grown."""
         return int(getattr(self.newest, name)) - int(getattr(self.before, name, 0))
 
-    def first_in(self, states: Sequence[State]) -> Any:
+    def first_in(self, states: Sequence[State]) -> Status | None:
         """The first status in one of these states, or None."""
         return next((status for status in self.statuses if status.state in states), None)
 
@@ -167,15 +168,15 @@ class Health:
         self._phases = phases
         self._judged_s = now_s
         self._counts: dict[str, int] = {}
-        self._statuses: list[Any] = []
-        self._before: Any = None
+        self._statuses: list[Status] = []
+        self._before: Status | None = None
         self._jitters: deque[float] = deque(maxlen=JITTERS_KEPT)
         self._levels = {
             name: Hysteresis(thresholds.hold, WARN_AFTER.get(name, 1)) for name in JUDGES
         }
 
-    def tick(self, status: Any) -> None:
-        """Take the PlanStatus of a control tick."""
+    def tick(self, status: Status) -> None:
+        """Take the status of a control tick."""
         self._statuses.append(status)
         self._jitters.append(status.jitter)
 
@@ -306,14 +307,14 @@ def _model(span: Span, bounds: Thresholds) -> Judgement:
 
 
 def _controller(span: Span, bounds: Thresholds) -> Judgement:
-    def severity(status: Any) -> Level:
+    def severity(status: Status) -> Level:
         if status.state in IDLE:
             return Level.WARN
         return Level.ERROR if status.state >= State.STALE_IMAGE else Level.OK
 
     worst = max(span.statuses, key=lambda status: (severity(status), status is span.newest))
-    text = State(worst.state).name + (f': {worst.reason}' if worst.reason else '')
-    return severity(worst), text, {'state': State(span.newest.state).name}
+    text = worst.state.name + (f': {worst.reason}' if worst.reason else '')
+    return severity(worst), text, {'state': span.newest.state.name}
 
 
 JUDGES: dict[str, Callable[[Span, Thresholds], Judgement]] = {

@@ -11,7 +11,7 @@ from std_msgs.msg import Header
 
 from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import Command, State
-from grasp_ros.messages.status import Statistics, status_fields
+from grasp_ros.messages.status import LoopStatistics, Status, build_status
 from grasp_ros.msg import PlanStatus
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.interfaces import Topics
@@ -53,7 +53,8 @@ class StatusPublisher:
         """Publish after the command of a tick that was `jitter_s` seconds off its schedule."""
         topics, newest = self._topics, self._replanner.newest
         status = self._status(now, command, newest, jitter_s)
-        topics.status.publish(status)
+        header = Header(stamp=now.to_msg(), frame_id=self._values()['command.frame_id'])
+        topics.status.publish(PlanStatus(header=header, **vars(status)))
         self._diagnostics.tick(status)
         self._replanner.watched = topics.imagined.get_subscription_count() > 0
         if newest is not None and newest is not self._shown:
@@ -65,34 +66,17 @@ class StatusPublisher:
 
     def _status(
         self, now: Time, command: Command, newest: Replanned | None, jitter_s: float
-    ) -> PlanStatus:
-        parts, values = self._parts, self._values()
-        controller = parts.controller
-        statistics = Statistics(
-            image_age_s=controller.image_age(now.nanoseconds),
-            plan_age_s=controller.plan_age(now.nanoseconds),
+    ) -> Status:
+        loop = LoopStatistics(
+            report=newest.report if newest else None,
             plans=newest.plans if newest else 0,
             missed=self._ticks.missed,
-            clamps=controller.clamps,
             jitter_s=jitter_s,
-            planning_delay_s=controller.planning_delay,
-            plans_dropped=controller.plans_dropped,
             images_refused=self._supervisor.images_refused,
             solves_late=self._supervisor.late.count,
-            novelty=controller.verdict.novelty,
-            prediction_error=controller.prediction_error,
         )
-        return PlanStatus(
-            header=Header(stamp=now.to_msg(), frame_id=values['command.frame_id']),
-            **status_fields(
-                command,
-                newest.report if newest else None,
-                statistics,
-                parts.planner,
-                values,
-                parts.model.device,
-            ),
-        )
+        name = self._values()['planner.name']
+        return build_status(self._parts, command, loop, now.nanoseconds, name)
 
 
 class TickMonitor:

@@ -1,27 +1,38 @@
 """Levels of diagnostics: which fault gives which level, and for how long."""
 
 import math
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 
+from grasp_ros.bags.message_types import STATUS, typestore
+from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import State
+from grasp_ros.messages.status import LoopStatistics, build_status
+from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.node.health import Health, Hysteresis, Level, Thresholds
 from grasp_ros.node.latency_trace import PhaseRecorder
+from harness.controller_rig import Rig
 
 HOLD = 5.0
 THRESHOLDS = Thresholds(
     image_age=0.25, plan_age=0.5, jitter=0.01, prediction_error=3.0, hold=HOLD
 )
-GOOD = {
-    'state': State.RUNNING, 'reason': '', 'goal_distance': 20.0, 'goal_distance_unit': 'steps',
-    'image_age': 0.1, 'plan_age': 0.2, 'novelty': 0.5, 'prediction_error': 0.8,
-    'planning_delay': 0.08, 'solve_time': 0.03, 'iterations': 6, 'horizon': 50,
-    'trust_horizon': -1, 'defect': 0.01, 'plans': 0, 'missed': 0, 'clamped': 0, 'clamped_box': 0,
-    'clamped_rate': 0, 'clamped_acceleration': 0, 'images_refused': 0, 'plans_dropped': 0,
-    'solves_late': 0, 'jitter': 0.002, 'dry_run': False, 'planner': 'grasp', 'device': 'cpu',
-    'execution': 'eager',
-}  # fmt: skip
+
+
+def good_status():
+    """Return what a driven toy robot reports, and what a toy does not measure."""
+    rig = Rig().running()
+    manifest = read_manifest(find_model('two_room'))
+    stack = PlannerStack(rig.controller, rig.model, manifest, rig.planner, [])
+    loop = LoopStatistics(
+        report=rig.report, plans=0, missed=0, jitter_s=0.002, images_refused=0, solves_late=0
+    )
+    status = build_status(stack, rig.command(), loop, rig.now, 'grasp')
+    return replace(status, novelty=0.5, prediction_error=0.8)
+
+
+GOOD = good_status()
 
 
 class Planner:
@@ -30,15 +41,14 @@ class Planner:
     def __init__(self):
         self.now_s = 100.0
         self.health = Health(THRESHOLDS, PhaseRecorder(), self.now_s)
-        self.status = dict(GOOD)
+        self.status = GOOD
 
     def second(self, **changes):
         """One second with these values at its end; the entries by name."""
         for number in range(10):
-            self.status['plans'] += 1
             last = changes if number == 9 else {}
-            self.status = {**self.status, **last}
-            self.health.tick(SimpleNamespace(**self.status))
+            self.status = replace(self.status, plans=self.status.plans + 1, **last)
+            self.health.tick(self.status)
         self.now_s += 1.0
         return {entry.name: entry for entry in self.health.entries(self.now_s)}
 
@@ -116,7 +126,7 @@ def test_rates_and_latencies_are_shown():
     for _ in range(8):
         with phases('receive'), phases('plan'):
             pass
-    health.tick(SimpleNamespace(**GOOD))
+    health.tick(GOOD)
     entries = {entry.name: entry for entry in health.entries(2.0)}
     assert entries['images'].values['rate'] == '4.0 Hz'
     assert entries['planning'].values['plan median / p99 / max'].count('ms') == 3
@@ -148,3 +158,9 @@ def test_a_warning_may_need_several_in_a_row_but_an_error_never():
     assert levels.update(Level.WARN, 'late', 3.0)[0] is Level.OK
     assert levels.update(Level.WARN, 'late', 4.0)[0] is Level.WARN
     assert Hysteresis(HOLD, warn_after=9).update(Level.ERROR, 'x', 0.0)[0] is Level.ERROR
+
+
+def test_a_status_has_the_fields_of_the_message():
+    _, fields = typestore().fielddefs[STATUS]
+    assert {'header', *vars(GOOD)} == {name for name, _ in fields}
+    assert GOOD.state is State.RUNNING and GOOD.plan_age == pytest.approx(0.1)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from grasp_ros.bags.comparison import CommandSeries, compare
 from grasp_ros.bags.events import GoalGiven, ImageSeen, Refused, Source, events
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError
 from grasp_ros.bags.reader import BagReader
-from grasp_ros.bags.virtual_node import ImageRefused, Pace, Replan, Tick, VirtualNode
+from grasp_ros.bags.virtual_node import Pace, Replan, Tick, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.controller import PlanReport
 from grasp_ros.control.types import Command, State
@@ -117,6 +118,34 @@ def test_both_kinds_of_storage_give_the_same_commands(tmp_path, cheap):
     )
     assert status == 0
     assert report['commands'] == cheap[0]['commands']
+
+
+def test_the_status_counts_refused_images_and_measures_novelty(tmp_path):
+    refused, unusual = 20, 30
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    with BagReader(RECORDED) as bag, BagWriter(tmp_path / 'bag') as new:
+        seen = 0
+        for item in bag.messages(['/image', '/goal_image']):
+            message = item.message
+            seen += item.topic == '/image'
+            if item.topic == '/image' and seen == refused:
+                message = replace(message, encoding='yuv422')
+            elif item.topic == '/image' and seen == unusual:
+                assert message.data.size == noise.size
+                message = replace(message, data=noise.reshape(-1))
+            new.write(item.topic, IMAGE, item.time_ns, message)
+    _, report = run(tmp_path / 'out', bag=tmp_path / 'bag')
+    (reason,) = report['images']['refused']
+    assert 'yuv422' in reason
+    with BagReader(tmp_path / 'out' / 'bag') as bag:
+        statuses = [item.message for item in bag.messages(['/planner/status'])]
+    counts = [status.images_refused for status in statuses]
+    assert counts == sorted(counts) and (counts[0], counts[-1]) == (0, 1)
+    assert 15 < counts.index(1) < 25, 'it counts from when the image came'
+    novelty = np.array([status.novelty for status in statuses])
+    (above,) = np.flatnonzero(novelty > 1.0)
+    assert 25 < above < 35
+    assert np.isfinite(novelty[5:]).all()
 
 
 def test_a_compressed_bag_of_rosbags_with_foreign_types(tmp_path, cheap):
@@ -280,7 +309,7 @@ def test_a_zero_stamp_counts_as_now_and_a_refused_image_starts_no_replan():
     node = VirtualNode(script, Pace(100, 0))
     outcomes = [*node.feed(image(50)), *node.feed(image(60, 7)), *node.until(90)]
     assert script.calls == [('observe', 50, 50), ('observe', 60, 7)]
-    assert [o.reason for o in outcomes if isinstance(o, ImageRefused)] == ['too old'] * 2
+    assert [o.reason for o in outcomes if isinstance(o, Refused)] == ['too old'] * 2
     assert not times(outcomes, Replan)
 
 
