@@ -15,3 +15,12 @@ os.environ['PYTHONPATH'] = os.pathsep.join(
 torch.set_num_threads(1)
 settings.register_profile('project', deadline=None, derandomize=True, database=None)
 settings.load_profile('project')
+
+
+def pytest_collection_modifyitems(items):
+    """Leave out what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker('gpu'):
+            item.add_marker(pytest.mark.skip(reason='needs a CUDA device'))

@@ -8,7 +8,7 @@ import torch
 
 from grasp_ros.models import fast_kernels
 
-DEVICES = ['cpu', *(['cuda'] if torch.cuda.is_available() else [])]
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 
 WITHOUT_KERNELS = """
 import sys

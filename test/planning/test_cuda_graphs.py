@@ -13,7 +13,6 @@ from grasp_ros.planning.problem import PlanProblem
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA device')
 
 
 class Repeater:
@@ -166,7 +165,7 @@ def test_lower_precision_changes_little_and_only_the_iterations():
     torch.testing.assert_close(plans[0].terminal_cost, plans[1].terminal_cost, rtol=0.1, atol=0.1)
 
 
-@needs_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize('history', [1, 3])
 def test_cuda_graphs_equal_eager_solves(history):
     model = on_gpu(SmoothModelWithHead(history, (4,), 2))

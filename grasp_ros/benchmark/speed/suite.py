@@ -15,7 +15,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from grasp_ros.benchmark.speed.iteration import measure_iteration, quartiles, random_problem
+from grasp_ros.benchmark.speed.iteration import (
+    SECONDS,
+    measure_iteration,
+    quartiles,
+    random_problem,
+)
 from grasp_ros.benchmark.speed.references import MlpPredictor, PatchPredictor
 from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
@@ -35,27 +40,33 @@ PATCH_HORIZONS = {'cpu': (2, 4), 'cuda': (2, 4, 8, 16)}
 SOLVES = 30
 
 
-def growth(name: str, model: WorldModel) -> Iterator[Row]:
-    """Iterations by goal distance, candidates and horizon."""
+def growth(name: str, model: WorldModel, seconds: float = SECONDS) -> Iterator[Row]:
+    """Iterations by goal distance, candidates and horizon; `seconds` for each, about."""
     on_gpu = model.device.type == 'cuda'
     execution = 'cuda graph' if on_gpu else 'eager'
     for kind, candidates, horizon in product(KINDS, CANDIDATES, HORIZONS):
         distance = goal_distance(model, kind)
         yield asdict(
-            measure_iteration(name, distance, horizon, candidates, execution=execution)
+            measure_iteration(
+                name, distance, horizon, candidates, execution=execution, seconds=seconds
+            )
         )
 
 
-def batching_and_capture(name: str, model: WorldModel, horizon: int = MIDDLE) -> Iterator[Row]:
+def batching_and_capture(
+    name: str, model: WorldModel, horizon: int = MIDDLE, seconds: float = SECONDS
+) -> Iterator[Row]:
     """Two rows that make the 2 x 2 table: both iterations eager, both compiled or captured."""
     quick = 'cuda graph' if model.device.type == 'cuda' else 'compiled'
     for kind, execution in product(KINDS, ('eager', quick)):
         distance = goal_distance(model, kind)
-        yield asdict(measure_iteration(name, distance, horizon, 1, execution=execution))
+        yield asdict(
+            measure_iteration(name, distance, horizon, 1, execution=execution, seconds=seconds)
+        )
 
 
-def latent_sizes(device: torch.device) -> Iterator[Row]:
-    """Other predictors with random weights, latent distance."""
+def latent_sizes(device: torch.device, seconds: float = SECONDS) -> Iterator[Row]:
+    """Other predictors with random weights, latent distance; `seconds` for each row, about."""
     execution = 'cuda graph' if device.type == 'cuda' else 'eager'
     torch.manual_seed(0)
     vector = MlpPredictor().to(device)
@@ -63,7 +74,8 @@ def latent_sizes(device: torch.device) -> Iterator[Row]:
         distance = goal_distance(vector, 'latent')
         yield asdict(
             measure_iteration(
-                'mlp, 192-D, 4 blocks', distance, horizon, candidates, execution=execution
+                'mlp, 192-D, 4 blocks', distance, horizon, candidates, execution=execution,
+                seconds=seconds,
             )
         )
     patches = PatchPredictor().to(device)
@@ -75,7 +87,7 @@ def latent_sizes(device: torch.device) -> Iterator[Row]:
         yield asdict(
             measure_iteration(
                 'transformer, 196 x 404 patches, 3 frames', distance, horizon, 1,
-                precision=precision, execution=execution,
+                precision=precision, execution=execution, seconds=seconds,
             )
         )  # fmt: skip
 

@@ -68,8 +68,9 @@ class SoakClient(DemoClient):
         """Time counts from now on; what was seen before is forgotten."""
         self._start_s = time.monotonic()
         self._looked_s = -MEMORY_PERIOD_S
-        for seen in (self._samples.memory, self._samples.ticks, self._samples.arrivals):
-            seen.clear()
+        seen = self._samples
+        for series in (seen.memory, seen.ticks, seen.arrivals, seen.image_to_command):
+            series.clear()
 
     def _look(self) -> None:
         """Called again and again while waiting: sample the memory of the planner."""
@@ -82,6 +83,9 @@ class SoakClient(DemoClient):
     def _on_status(self, message: PlanStatus) -> None:
         super()._on_status(message)
         self._samples.ticks.append((self.elapsed_s, message.jitter, message.missed))
+        self._samples.device, self._samples.execution = message.device, message.execution
+        if message.state == PlanStatus.RUNNING:
+            self._samples.image_to_command.append((self.elapsed_s, message.plan_age))
         self._samples.prediction_errors.append(message.prediction_error)
 
     def _on_command(self, message: TwistStamped, information: dict[str, Any]) -> None:
@@ -172,6 +176,7 @@ def _nodes(options: argparse.Namespace, model: Path, factor: float) -> dict[str,
         'sim_robot': {'max_speed': factor, 'image_rate': options.rate, 'seed': FIRST_SEED},
         'planner': {
             'model': model,
+            'device': options.device,
             'control_rate': options.rate,
             'planning_delay': period_s,
             'planner.horizon': HORIZON,
@@ -248,6 +253,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help='send the planner pictures of 1280 x 720 at this rate, several cameras in one; judges '
         'growth of memory as --short does',
     )
+    parser.add_argument('--device', default='auto', help='of the planner, default auto')
     parser.add_argument('--output', type=Path, default=Path('out/soak'), help='default out/soak')
     options = parser.parse_args(arguments)
     if not options.duration >= 5:

@@ -33,11 +33,15 @@ class Samples:
         arrivals: (time, deviation in seconds of the interval since the one before from a period)
             of each command at its receiver.
         bad_commands: what was wrong with commands that were not finite or outside the limits.
+        image_to_command: (time, age in seconds of the image behind the plan) of each command of
+            a plan, by the planner.
         solve_times_s: of the replans.
         prediction_errors: imagined against real, model steps of motion; NaN where unknown.
         episodes: goals given.
         reached: goals reached.
         phases_ms: durations of the phases in the planner, where it was flooded.
+        device: that the planner reports.
+        execution: of its solves, likewise.
         crash: why the run ended too early; empty if it did not.
     """
 
@@ -45,11 +49,14 @@ class Samples:
     ticks: list[tuple[float, float, int]] = field(default_factory=list)
     arrivals: list[tuple[float, float]] = field(default_factory=list)
     bad_commands: list[str] = field(default_factory=list)
+    image_to_command: list[tuple[float, float]] = field(default_factory=list)
     solve_times_s: list[float] = field(default_factory=list)
     prediction_errors: list[float] = field(default_factory=list)
     episodes: int = 0
     reached: int = 0
     phases_ms: dict[str, list[float]] = field(default_factory=dict)
+    device: str = ''
+    execution: str = ''
     crash: str = ''
 
 
@@ -137,6 +144,7 @@ def soak_report(samples: Samples, conditions: Conditions) -> dict[str, Any]:
     warm_up = conditions.warm_up_s
     inside = _jitter([tick for tick in samples.ticks if tick[0] >= warm_up])
     received = np.array([off for time_s, off in samples.arrivals if time_s >= warm_up])
+    behind = np.array([age for time_s, age in samples.image_to_command if time_s >= warm_up])
     last = samples.ticks[-1][0] if samples.ticks else 0.0
     return {
         'holds': all(check.ok for check in made),
@@ -149,12 +157,15 @@ def soak_report(samples: Samples, conditions: Conditions) -> dict[str, Any]:
         'goals': samples.episodes,
         'goals_reached': samples.reached,
         'solve_time_ms': _quantiles(1e3 * np.array(samples.solve_times_s[1:])),
+        'image_to_command_ms': _quantiles(1e3 * behind),
         'jitter_ms': _quantiles(1e3 * inside),
         'receiver_jitter_ms': _quantiles(1e3 * received),
         'prediction_error': _quantiles(np.array(samples.prediction_errors)),
         'memory_mib': _memory(samples, warm_up),
         'images': _images(samples),
         'bad_commands': samples.bad_commands[:20],
+        'device': samples.device,
+        'execution': samples.execution,
         'crash': samples.crash,
         **asdict(conditions),
         'machine': machine(),
@@ -177,6 +188,7 @@ def summary(report: dict[str, Any]) -> str:
     for name, title in (
         ('jitter_ms', 'jitter in the planner'),
         ('receiver_jitter_ms', 'jitter at the receiver'),
+        ('image_to_command_ms', 'image to command'),
         ('solve_time_ms', 'solve time'),
     ):
         found = report[name]
