@@ -21,7 +21,8 @@ export ROS_DOMAIN_ID ROS_AUTOMATIC_DISCOVERY_RANGE AMENT_PREFIX_PATH
 VENV_PYTHON := .venv/bin/python
 PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
 
-.PHONY: help setup demo train train-from-bags-demo bench bench-push-t faults fuzz soak test lint docs docs-tables clean
+.PHONY: help setup demo train train-from-bags-demo bench bench-push-t faults fuzz soak gpu-check \
+  gpu-wheels test lint docs docs-tables clean
 
 help:
 	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
@@ -34,6 +35,7 @@ help:
 	@echo 'make bench-push-t  the same on Push-T at the horizons of the paper; ARGS="..." goes to it'
 	@echo "make faults  provoke every fault and time the reactions; ARGS='--only NAME' goes through some"
 	@echo 'make fuzz    MESSAGES=100000 mutated images and goals: no crash, no command from an invalid one'
+	@echo 'make gpu-check   all that needs a GPU, in eight minutes, with no package index: docs/gpu.md'
 	@echo 'make test    all tests; ARGS="..." goes to pytest'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make docs    the pages of docs/ and the API as a site, in out/site/index.html'
@@ -112,6 +114,15 @@ faults: setup
 
 fuzz: setup
 	@PYTHONPATH=test $(VENV_PYTHON) -m system.fuzz.command --messages $(MESSAGES) --output out/fuzz $(ARGS)
+
+# Without `setup`: where GPUs are lent there may be no package index.
+gpu_python := $(firstword $(wildcard $(VENV_PYTHON)) $(PYTHON))
+
+gpu-check:
+	@PYTHONPATH=test $(gpu_python) -m system.gpu.command $(if $(WHEELS),--wheels $(WHEELS)) $(ARGS)
+
+gpu-wheels:
+	@PYTHONPATH=test $(PYTHON) -m system.gpu.wheels $(if $(WHEELS),--output $(WHEELS)) $(ARGS)
 
 test: setup
 	@$(VENV_PYTHON) test/run_all.py $(ARGS)

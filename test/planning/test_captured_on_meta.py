@@ -14,17 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from grasp_ros.benchmark.speed.iteration import random_problem
-from grasp_ros.benchmark.speed.references import MlpPredictor, PatchPredictor
-from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.models.published.dino_wm import DinoWm, DinoWmConfig
-from grasp_ros.models.published.jepa_wm import JepaWm, JepaWmConfig
-from grasp_ros.models.published.le_wm import LeWm, LeWmConfig
 from grasp_ros.planning.cuda_graphs import Executor
 from grasp_ros.planning.gauss_newton import GaussNewtonIteration
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.initial_guess import action_choices, make_seeds
 from grasp_ros.planning.lifted import LiftedIteration, LiftedSettings
 from grasp_ros.planning.objective import goal_distance
+from harness.tiny_models import TINY_MODELS
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 HORIZON, CANDIDATES = 3, 2
@@ -35,36 +31,6 @@ CAPTURED_OF = {'gradient': ['gradient sync'], 'sweeps': ['sweep sync'], 'cem': [
 """What a sync captures beside rollouts; cross-entropy rounds draw, which no graph does."""
 
 INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
-
-MODELS = {
-    'compact': lambda: CompactModel(CompactConfig(image_size=16, hidden=8, manifold_hidden=8)),
-    'compact, proprioception': lambda: CompactModel(
-        CompactConfig(image_size=16, hidden=8, proprioception=3)
-    ),
-    'vector': lambda: MlpPredictor(8, 1, 3),
-    'patches': lambda: PatchPredictor(4, 24, 1, 2, 8, 16, action_dim=3),
-    'dino_wm': lambda: DinoWm(
-        DinoWmConfig(
-            image_size=16, encoder_image_size=8, patch=4, grid=3, encoder_width=8,
-            encoder_depth=1, encoder_heads=2, action_dim=4, action_width=3, proprioception=2,
-            proprio_width=2, depth=1, heads=2, head_width=4, hidden=16,
-        )
-    ),
-    'jepa_wm': lambda: JepaWm(
-        JepaWmConfig(
-            image_size=8, patch=4, grid=3, encoder_width=8, encoder_depth=1, encoder_heads=2,
-            action_dim=4, proprioception=3, proprio_width=2, visual_width=24, depth=2, heads=2,
-            hidden=16,
-        )
-    ),
-    'le_wm': lambda: LeWm(
-        LeWmConfig(
-            image_size=8, patch=4, encoder_width=8, encoder_depth=1, encoder_heads=2,
-            latent_dim=6, projector_hidden=12, action_dim=4, action_smooth=4, action_hidden=12,
-            depth=1, heads=2, head_width=4, hidden=16,
-        )
-    ),
-}  # fmt: skip
 
 
 class OnlyOnMeta(TorchDispatchMode):
@@ -97,7 +63,7 @@ class OnMeta(Executor):
 
 def build(name):
     with torch.device('meta'):
-        return MODELS[name]().eval().requires_grad_(False)
+        return TINY_MODELS[name]().eval().requires_grad_(False)
 
 
 def meta_problem(model, rows=CANDIDATES):
@@ -128,7 +94,7 @@ def iterations(every):
             yield LiftedIteration, replace(settings, stop_gradient=stop_gradient), spread
 
 
-@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('name', TINY_MODELS)
 def test_iterations_need_no_content_and_no_other_device(name):
     model = build(name)
     problem = meta_problem(model)
@@ -147,7 +113,7 @@ def test_iterations_need_no_content_and_no_other_device(name):
 @pytest.mark.parametrize(
     ('name', 'sync_kind'),
     [
-        *((name, 'gradient') for name in MODELS),
+        *((name, 'gradient') for name in TINY_MODELS),
         *((name, kind) for name in EVERY_COMBINATION for kind in ('sweeps', 'cem')),
     ],
 )

@@ -13,6 +13,14 @@ from grasp_ros.planning.problem import PlanProblem
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
+CHANGES = [
+    {},
+    {'goal_distance': 'latent'},
+    {'sync_kind': 'cem'},
+    {'stop_gradient': False},
+    {'action_step': 'gauss_newton', 'sync_kind': 'sweeps'},
+    {'spread_units': True, 'keep': 0.5, 'free_final_time': True},
+]
 
 
 class Repeater:
@@ -66,17 +74,7 @@ def assert_same(plans, others):
             torch.testing.assert_close(getattr(plan, name), getattr(other, name))
 
 
-@pytest.mark.parametrize(
-    'changes',
-    [
-        {},
-        {'goal_distance': 'latent'},
-        {'sync_kind': 'cem'},
-        {'stop_gradient': False},
-        {'action_step': 'gauss_newton', 'sync_kind': 'sweeps'},
-        {'spread_units': True, 'keep': 0.5, 'free_final_time': True},
-    ],
-)
+@pytest.mark.parametrize('changes', CHANGES)
 @pytest.mark.parametrize('history', [1, 3])
 def test_replayed_solves_equal_eager_ones(history, changes):
     model = SmoothModelWithHead(history, (4,), 2)
@@ -166,11 +164,13 @@ def test_lower_precision_changes_little_and_only_the_iterations():
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize('changes', CHANGES)
 @pytest.mark.parametrize('history', [1, 3])
-def test_cuda_graphs_equal_eager_solves(history):
+def test_cuda_graphs_equal_eager_solves(history, changes):
     model = on_gpu(SmoothModelWithHead(history, (4,), 2))
-    captured = GraspPlanner(model, CONFIG)
-    eager = GraspPlanner(model, replace(CONFIG, capture=False))
+    config = replace(CONFIG, **changes)
+    captured = GraspPlanner(model, config)
+    eager = GraspPlanner(model, replace(config, capture=False))
     problem = on_gpu(problem_for(model, 6))
     captured.prepare(problem)
     assert captured.execution == 'cuda graph'
