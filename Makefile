@@ -25,8 +25,8 @@ PIP := $(VENV_PYTHON) -m pip --disable-pip-version-check --no-input install -qq
   gpu-wheels test lint docs docs-tables clean
 
 help:
-	@echo 'make demo    a simulated robot drives to goal pictures; EPISODES=5 SEED=0 PARAMS=file.yaml'
-	@echo '             TASK=push_t: an agent pushes a block to where they are in the picture'
+	@echo 'make demo    a simulated robot drives to goal images; EPISODES=5 SEED=0 PARAMS=file.yaml'
+	@echo '             TASK=push_t: an agent pushes a block to where they are in the image'
 	@echo '             TASK=point_maze: a point mass that is accelerated and feels its velocity'
 	@echo 'make soak    planner and robot at 20 Hz, watched for DURATION=1800 seconds; ARGS="--short"'
 	@echo 'make train   reproduce the default world model; ARGS="..." goes to the command'

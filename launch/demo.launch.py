@@ -1,4 +1,4 @@
-"""Start a simulated robot with a camera, and the planner that drives it to its goal picture."""
+"""Start a simulated robot with a camera, and the planner that drives it to its goal image."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def generate_launch_description() -> LaunchDescription:
         'namespace': ('', 'of the node and its topics'),
         'use_sim_time': ('', 'true: follow /clock; empty: as in params_file'),
         'log_level': ('info', 'debug, info, warn, error or fatal'),
-        'image_topic': ('image', "the camera's pictures"),
-        'goal_image_topic': ('goal_image', 'picture of what the camera shall see in the end'),
+        'image_topic': ('image', "the camera's images"),
+        'goal_image_topic': ('goal_image', 'what the camera shall see in the end'),
         'command_topic': ('command', 'what moves the robot'),
     }
     return LaunchDescription(
