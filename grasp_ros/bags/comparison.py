@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.bags.message_types import BagError, make_message
+from grasp_ros.bags.message_types import BagError
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.messages.commands import CommandLayout
 
@@ -125,32 +125,6 @@ def compare(
             for k, name in enumerate(names)
         },
         within=first is None and not any(alone),
-    )
-
-
-def command_layout(
-    values: dict[str, Any], kind: Any, size: int, period_s: float
-) -> CommandLayout:
-    """How commands lie in the messages of bags.
-
-    Args:
-        values: of the parameters.
-        kind: what the actions command.
-        size: components of a command.
-        period_s: between commands, seconds.
-
-    Raises:
-        ValueError: if the parameters do not fit the model.
-    """
-    return CommandLayout(
-        command_type=values['command.type'],
-        kind=kind,
-        size=size,
-        period_s=period_s,
-        fields=tuple(values['command.fields']),
-        joint_names=tuple(values['command.joint_names']),
-        frame_id=values['command.frame_id'],
-        make=make_message,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
     from grasp_ros.models.action_space import ActionKind
+    from grasp_ros.models.manifest import Manifest
 
 NANOSECONDS = 10**9
 
@@ -181,6 +182,31 @@ class CommandLayout:
             )
         order = [list(message.joint_names).index(name) for name in self.joint_names]
         return np.asarray(point, np.float64)[order]
+
+
+def command_layout(
+    values: dict[str, Any], manifest: Manifest, make: MakeMessage
+) -> CommandLayout:
+    """How a model's commands lie in messages, by the parameters.
+
+    Args:
+        values: of the parameters.
+        manifest: of the model.
+        make: makes the messages.
+
+    Raises:
+        ValueError: if the parameters do not fit the model.
+    """
+    return CommandLayout(
+        command_type=values['command.type'],
+        kind=manifest.action.kind,
+        size=len(manifest.action.names),
+        period_s=1.0 / manifest.control_rate,
+        fields=tuple(values['command.fields']),
+        joint_names=tuple(values['command.joint_names']),
+        frame_id=values['command.frame_id'],
+        make=make,
+    )
 
 
 def _part(twist: Any, name: str) -> float:

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.messages.commands import TWIST_FIELDS
+from grasp_ros.messages.commands import ARRAY, TWIST_FIELDS, TWIST_STAMPED
 
 if TYPE_CHECKING:  # it imports torch, which what reads parameters does without
     from grasp_ros.models.sensors import SensorSpec
 
 JOINT_STATE = 'sensor_msgs/msg/JointState'
 ODOMETRY = 'nav_msgs/msg/Odometry'
-TWIST_STAMPED = 'geometry_msgs/msg/TwistStamped'
-ARRAY = 'std_msgs/msg/Float64MultiArray'
 PROPRIOCEPTION_TYPES = (JOINT_STATE, ODOMETRY, TWIST_STAMPED, ARRAY)
 
 _JOINT_LISTS = ('position', 'velocity', 'effort')

@@ -23,6 +23,7 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import PlannerStack, assemble, reconfigure
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
+from grasp_ros.messages.commands import command_layout
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError
@@ -46,7 +47,7 @@ from grasp_ros.planning.process_tuning import (
 )
 from grasp_ros.planning.protocol import execution_failed, execution_of
 from grasp_ros.ros.parameter_declaration import declare, read, refusal, refuse_unknown
-from grasp_ros.ros.ros_messages import CommandEncoder, picture_kind, stamp_ns
+from grasp_ros.ros.ros_messages import MESSAGE_TYPES, make_message, picture_kind, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
 
 ACKNOWLEDGE_S = 0.2
@@ -101,22 +102,14 @@ class PlannerNode(LifecycleNode):
             if parts is None:
                 self.get_logger().info('interrupted while loading the model')
                 return TransitionCallbackReturn.FAILURE
-            encoder = CommandEncoder(
-                command_type=values['command.type'],
-                kind=parts.manifest.action.kind,
-                size=len(parts.manifest.action.names),
-                period_s=1.0 / parts.manifest.control_rate,
-                fields=tuple(values['command.fields']),
-                joint_names=tuple(values['command.joint_names']),
-                frame_id=values['command.frame_id'],
-            )
+            encoder = command_layout(values, parts.manifest, make_message)
             inputs = parts.controller.inputs
             self._layout = proprioception_layout(values, inputs)
             self._values, self._parts, self._encoder = values, parts, encoder
             self._topics = make_topics(
                 self,
                 values,
-                encoder.message_type,
+                MESSAGE_TYPES[encoder.command_type],
                 inputs,
                 self._on_image,
                 self._on_proprioception,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import cast
 
+from grasp_ros.messages.commands import COMMAND_TYPES, TWIST_STAMPED
 from grasp_ros.messages.proprioception import JOINT_STATE, PROPRIOCEPTION_TYPES
 from grasp_ros.parameters.parameter import Parameter, Value
 from grasp_ros.planning.options import option_text
@@ -87,9 +88,7 @@ PARAMETERS: tuple[Parameter, ...] = (
     Parameter('sync_tolerance', 0.05,
               'what several cameras, or cameras and proprioception, gave counts as one observation '
               'if its stamps differ by no more, s', 0, 10, live=True),
-    Parameter('command.type', 'geometry_msgs/msg/TwistStamped', 'message type of the command',
-              choices=('geometry_msgs/msg/TwistStamped', 'geometry_msgs/msg/Twist',
-                       'trajectory_msgs/msg/JointTrajectory', 'std_msgs/msg/Float64MultiArray')),
+    Parameter('command.type', TWIST_STAMPED, 'message type of the command', choices=COMMAND_TYPES),
     Parameter('command.fields', ['linear.x', 'linear.y'],
               'field of a Twist for each component of the action', element=str),
     Parameter('command.joint_names', [], 'joint for each component, for JointTrajectory',

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from grasp_ros.messages.commands import NANOSECONDS, CommandLayout, MakeMessage
+from grasp_ros.messages.commands import NANOSECONDS
 from grasp_ros.messages.images import encode_compressed, encode_raw, lazy_decoder, quoted
 from grasp_ros.msg import ActionPlan
 
@@ -125,20 +124,8 @@ def make_message(name: str, /, **fields: Any) -> Any:
     return MESSAGE_TYPES[name](**fields)
 
 
-@dataclass(frozen=True)
-class CommandEncoder(CommandLayout):
-    """Builds the command messages of ROS."""
-
-    make: MakeMessage = make_message
-
-    @property
-    def message_type(self) -> type[Any]:
-        """Class of the messages that `encode` makes."""
-        return MESSAGE_TYPES[self.command_type]
-
-
 def plan_message(report: PlanReport, fields: dict[str, Any], frame_id: str) -> ActionPlan:
-    """The plan of a report with one; `fields` are those of `grasp_ros.reports.plan_fields`."""
+    """The plan of a report with one; `fields` are those of `messages.status.plan_fields`."""
     assert report.timed is not None
     return ActionPlan(
         header=Header(stamp=time_message(report.timed.start_ns), frame_id=frame_id),

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from grasp_ros.bags.comparison import Comparison, command_layout, compare, read_commands
+from grasp_ros.bags.comparison import Comparison, compare, read_commands
 from grasp_ros.bags.events import Event, Source, check, events, is_image
-from grasp_ros.bags.message_types import BagError
+from grasp_ros.bags.message_types import BagError, make_message
 from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.factory import PlannerStack, assemble
-from grasp_ros.messages.commands import CommandLayout
+from grasp_ros.messages.commands import CommandLayout, command_layout
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.models.sensors import image_topic
@@ -93,11 +93,9 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
         parts = assemble(values, watch, DTYPES[options.dtype])
         if parts.model.device.type == 'cuda':
             torch.use_deterministic_algorithms(True, warn_only=True)
-        space = parts.manifest.action_space
-        period_s = 1.0 / parts.manifest.control_rate
-        layout = command_layout(values, space.kind, space.size, period_s)
+        layout = command_layout(values, parts.manifest, make_message)
         replan_s = _first(options.replan_period, values['planning_delay'])
-        pace = Pace(round(1e9 * period_s), round(1e9 * replan_s))
+        pace = Pace(round(1e9 * layout.period_s), round(1e9 * replan_s))
         tally = Tally()
         with BagWriter(options.output / 'bag', options.storage, options.compress) as written:
             recording = Recording(written, parts, values, layout, OutputTopics())
@@ -106,7 +104,7 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
         report = _report(options, bag, parts, values, pace, tally, ended.is_set())
     comparison = None
     if options.compare is not None and not ended.is_set():
-        comparison = _compare(options, layout, space.names, pace)
+        comparison = _compare(options, layout, tuple(parts.manifest.action.names), pace)
         report['comparison'] = {'with': str(options.compare), 'tolerance': options.tolerance,
                                 **asdict(comparison)}
     path = options.output / 'report.json'

@@ -15,11 +15,12 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.images import CHANNELS, ImageError
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.ros import qos
 from grasp_ros.ros import ros_messages as messages
-from grasp_ros.ros.ros_messages import CommandEncoder
+from grasp_ros.ros.ros_messages import MESSAGE_TYPES, make_message
 from harness.ros_graph import ros
 
 STAMP = messages.time_message(1_700_000_000_123_456_789)
@@ -38,7 +39,7 @@ def encoder(command_type=TWIST_STAMPED, kind=ActionKind.VELOCITY, **options):
         'joint_names': ('shoulder', 'elbow'),
         'frame_id': 'base_link',
     }
-    return CommandEncoder(command_type, kind, **{**given, **options})
+    return CommandLayout(command_type, kind, **{**given, **options}, make=make_message)
 
 
 def over_the_wire(message):
@@ -100,7 +101,7 @@ def test_decoder_checks_the_header_now_and_decodes_when_called():
 )
 def test_message_type(command_type, message_type):
     built = encoder(command_type)
-    assert built.message_type is message_type
+    assert MESSAGE_TYPES[built.command_type] is message_type
     assert isinstance(built.encode(np.zeros(2), STAMP), message_type)
 
 

@@ -20,14 +20,14 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command, State
-from grasp_ros.messages.commands import NANOSECONDS
+from grasp_ros.messages.commands import NANOSECONDS, CommandLayout
 from grasp_ros.messages.images import ImageError, to_model_input
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import Observation
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
-from grasp_ros.ros.ros_messages import CommandEncoder, image_message, time_message
+from grasp_ros.ros.ros_messages import image_message, make_message, time_message
 from grasp_ros.sim.rooms.layouts import TwoRooms
 from system.fuzz.mutations import FuzzCase, Kind, mutate
 
@@ -145,9 +145,9 @@ class FuzzTarget:
         self.counts = Counts()
         self._controller = controller
         self._goals = GoalIntake(controller, _at_once, lambda job, *given: job(*given))
-        self._encoder = CommandEncoder(
+        self._encoder = CommandLayout(
             'geometry_msgs/msg/TwistStamped', ActionKind.VELOCITY, 2, PERIOD_S,
-            fields=('linear.x', 'linear.y'), joint_names=(), frame_id='base_link',
+            fields=('linear.x', 'linear.y'), frame_id='base_link', make=make_message,
         )  # fmt: skip
         self._now_ns = START_NS
         self._world = TwoRooms()
