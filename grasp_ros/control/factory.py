@@ -278,10 +278,6 @@ def build_planner(values: dict[str, Any], model: LearnedModel) -> Planner:
     except ValueError as error:
         raise ParameterError(f"parameter '{name}.goal_distance': {error}") from error
     try:
-        goal_distance(model, options['goal_distance'], options['manifold_weight'])
-    except ValueError as error:
-        raise ParameterError(f"parameter '{name}.manifold_weight': {error}") from error
-    try:
         return build(name, model, options)
     except ValueError as error:
         raise ParameterError(f"parameter 'planner.name': {error}") from error

@@ -156,7 +156,7 @@ class RecedingHorizon:
             return EncodedObservation(context, stamps, None, None)
         latent = self._goal[1]
         with torch.no_grad():
-            distance = float(self._planner.distance.to_goal(context[:, -1], latent))
+            distance = float(self._planner.distance(context[:, -1], latent))
         return EncodedObservation(context, stamps, latent, distance)
 
     def seen(self, outlook: EncodedObservation, now_ns: int, history: CommandHistory) -> Seen:
@@ -299,7 +299,7 @@ class RecedingHorizon:
         actions = self._normalised(commands)
         with torch.no_grad():
             imagined = rollout(self._model, problem.context, problem.past_actions, actions)
-            cost = self._planner.distance.to_goal(imagined[:, -1], problem.goal)
+            cost = self._planner.distance(imagined[:, -1], problem.goal)
         return replace(plan, actions=actions, rollout=imagined, terminal_cost=cost)
 
     def _normalised(self, commands: NDArray[np.float64]) -> Tensor:

@@ -138,7 +138,7 @@ def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dic
     if plan is None or timed is None or outlook is None or outlook.goal is None:
         raise ValueError('the report holds no plan')
     with torch.no_grad():
-        along = planner.distance.to_goal(plan.rollout, outlook.goal[:, None])[0]
+        along = planner.distance(plan.rollout, outlook.goal[:, None])[0]
     commands = timed.commands.reshape(plan.horizon, -1)
     skip = manifest.frame_skip
     return {

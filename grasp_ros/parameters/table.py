@@ -136,7 +136,19 @@ BASELINE_PARAMETERS: tuple[Parameter, ...] = tuple(
     row for name in PLANNERS if name != 'grasp' for row in planner_parameters(name)
 )
 
-REMOVED: dict[str, str] = {}
+REMOVED: dict[str, str] = {
+    'grasp.patience': "leave it out, all 'grasp.iterations' are made",
+    'grasp.least_gain': "leave it out, all 'grasp.iterations' are made",
+    'grasp.keep': "leave it out, all 'grasp.candidates' go on to the end",
+    'grasp.free_final_time': 'leave it out, plans have the whole horizon; '
+    "'planner.horizon_mode' shrinking shortens it with the executed steps",
+    'grasp.time_charge': "leave it out, it belonged to 'grasp.free_final_time'",
+    **{
+        f'{name}.manifold_weight': 'leave it out; how far a plan can be trusted is '
+        'trust_horizon in ~/status'
+        for name in PLANNERS
+    },
+}
 """Parameters of earlier versions, and what to do instead: the end of "... was removed: ..."."""
 
 

@@ -74,9 +74,7 @@ class SeededPlanner(ABC, Generic[Options]):
         """
         self.model = model
         self.config = config
-        self.distance: GoalDistance = goal_distance(
-            model, config.goal_distance, config.manifold_weight
-        )
+        self.distance: GoalDistance = goal_distance(model, config.goal_distance)
         self.executor = executor or Executor()
         self._choices: Tensor | None = None
         self._rollout_step_s = 0.0

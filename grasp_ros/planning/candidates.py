@@ -114,7 +114,7 @@ def to_plan(
         actions=actions,
         states=states,
         rollout=chosen.rollout[:, 0],
-        terminal_cost=distance.to_goal(chosen.rollout[:, 0, -1], problem.goal),
+        terminal_cost=distance(chosen.rollout[:, 0, -1], problem.goal),
         defect=defect,
         iterations=iterations,
         solve_time_s=solve_time_s,

@@ -61,7 +61,7 @@ def gauss_newton_step(
 ) -> ActionStep:
     """Lower |F(s_t, a_t) - s_{t+1}|^2 + goal_weight * d(F(s_t, a_t), g) in the actions.
 
-    A learned or penalised distance is the square of its root, which is the residual. With a
+    A learned distance is the square of its root, which is the residual. With a
     learned one s_T is free, and its residual drops out, as in `lifted_gradients`. A step is taken
     where the loss falls: at each time step with one frame of history, otherwise for each whole
     candidate. The damping becomes a quarter there, four times as much elsewhere.
@@ -178,7 +178,7 @@ class _Residuals:
         forget_untold(self._distance, gap[:, -1])
         gap = gap.flatten(-self._dims)
         gap = gap / gap.shape[-1] ** 0.5
-        if self._distance.kind == 'latent' and not self._distance.manifold_weight:
+        if self._distance.kind == 'latent':
             seen = visual(self._distance.model, predicted - self._goal)
             to_goal = seen.flatten(-self._dims)
             goal = to_goal * (self._goal_weight / to_goal.shape[-1]) ** 0.5

@@ -2,14 +2,13 @@
 
 Psenka, Rabbat, Krishnapriyan, LeCun, Bar: "Parallel Stochastic Gradient-Based Planning for World
 Models", arXiv 2602.00475. Beyond the paper, each with a switch: a learned goal distance;
-candidates seeded from a greedy rollout and from temporally correlated proposals, and pruned;
-Levenberg-Marquardt action steps; syncs by parallel sweeps; as many iterations as help; rates and
-noise in units of the latents' spread; a free final time.
+candidates seeded from a greedy rollout and from temporally correlated proposals;
+Levenberg-Marquardt action steps; syncs by cross-entropy rounds or parallel sweeps; rates and noise
+in units of the latents' spread.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,6 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.planning.ablations.best_of_phases import Progress
-from grasp_ros.planning.ablations.final_time import end_early
-from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
 from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.cuda_graphs import (
@@ -44,6 +40,7 @@ from grasp_ros.planning.objective import completed, rollout_gradient, squared_er
 from grasp_ros.planning.options import changed, option
 from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import draw, sample_costs, select
+from grasp_ros.planning.sweeps import adjoint_gradient, sweep
 
 SyncKind = Literal['gradient', 'cem', 'sweeps']
 ActionStepKind = Literal['adam', 'gauss_newton']
@@ -110,19 +107,6 @@ class GraspConfig(SeedOptions):
         0,
         1e6,
     )
-    patience: int = option(
-        0, 'end the solve after so many syncs in a row that gained too little; 0 for never', 0, 1000
-    )
-    least_gain: float = option(
-        0.01, 'share by which a sync must lower the best cost of some problem', 0, 1
-    )
-    keep: float = option(1.0, 'share of the candidates that goes on after each sync', 0, 1)
-    free_final_time: bool = option(
-        False, 'stop where distance plus charged time is least along the plan'
-    )
-    time_charge: float = option(
-        0.1, 'what a model step costs then, in units of the goal distance', 0, 1e6
-    )
     seed_greedy: bool = changed(SeedOptions, 'seed_greedy', True)
     proposals: int = changed(SeedOptions, 'proposals', 8)
     max_rows_per_call: int = option(
@@ -171,8 +155,6 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
                     "action_step 'gauss_newton' takes differences of predictions: set precision "
                     "to 'float32'"
                 )
-        if config.sync_every == 0 and (config.patience or config.keep < 1.0):
-            raise ValueError('patience and keep count syncs: set sync_every, to 6 for example')
         super().__init__(model, config, executor or executor_for(model.device, config.capture))
         self._lifted: dict[torch.Size, LiftedIteration] = {}
         self._observer = observer
@@ -193,7 +175,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         generator: torch.Generator,
         clock: Deadline,
     ) -> tuple[Candidates, int]:
-        """Lifted iterations with syncs; returns the candidates after them, and how many."""
+        """Lifted iterations, and between phases of them syncs with the serial rollout."""
         config = self.config
         if config.iterations == 0:
             return seeds.best(1), 0
@@ -201,42 +183,41 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         wide = expand(problem, config.candidates)
         states = self._with_goal(wide, seeds.states.flatten(0, 1))
         spread = spread_of(problem, seeds.rollout) if config.spread_units else None
-        unit = spread or 1.0
-        # A learned distance has units of its own: the squared residuals are scaled against it.
-        against = 1.0 if self.distance.kind == 'latent' else unit**2
         lifted = self._begin(wide, states, seeds.actions.flatten(0, 1), spread)
         # Candidates that start from the same seed differ by their first noise (as in the paper).
-        lifted.add_noise(config.state_noise * unit, generator)
-        phase = config.sync_every or config.iterations
+        lifted.add_noise(config.state_noise * (spread or 1.0), generator)
         done = 0
         self._observe(done, lifted)
         rolled: Tensor | None = None
-        progress = Progress(seeds.cost, config.patience, config.least_gain)
         pace = Pace(self.model.device)
         while done < config.iterations and not clock.passed():
-            fraction = (done % phase) / phase
-            lifted.iterate(
-                _between(config.goal_weight, config.goal_weight_end, fraction) * against,
-                _between(config.state_noise, config.state_noise_end, fraction) * unit,
-                generator,
-            )
+            goal_weight, noise = self._schedule(done, spread or 1.0)
+            lifted.iterate(goal_weight, noise, generator)
             pace.step()
             done += 1
             rolled = None
-            synced = config.sync_every > 0 and done % config.sync_every == 0
-            if synced and not clock.passed():
-                actions, states, rolled = self._sync(
-                    lifted.problem, lifted.states, lifted.actions, generator
-                )
-                lifted.restart(self._with_goal(lifted.problem, states), actions)
+            if config.sync_every and done % config.sync_every == 0 and not clock.passed():
+                actions, states, rolled = self._sync(lifted, generator)
+                lifted.restart(self._with_goal(wide, states), actions)
             self._observe(done, lifted)
-            if synced and (config.patience or config.keep < 1.0) and done < config.iterations:
-                now = self._judged(problem, lifted, rolled)
-                rolled = now.rollout.flatten(0, 1)
-                if progress.ended(now):
-                    break
-                lifted = self._pruned(problem, lifted, now, spread)
-        return progress.with_best(self._judged(problem, lifted, rolled)), done
+        return self._judged(problem, lifted, rolled), done
+
+    def _schedule(self, done: int, unit: float) -> tuple[float, float]:
+        """Goal weight and noise after `done` iterations: from start to end in every phase.
+
+        Args:
+            done: iterations made.
+            unit: of the latents.
+        """
+        config = self.config
+        phase = config.sync_every or config.iterations
+        fraction = (done % phase) / phase
+        # A learned distance has units of its own: the squared residuals are scaled against it.
+        against = 1.0 if self.distance.kind == 'latent' else unit**2
+        return (
+            _between(config.goal_weight, config.goal_weight_end, fraction) * against,
+            _between(config.state_noise, config.state_noise_end, fraction) * unit,
+        )
 
     def _judged(
         self, problem: PlanProblem, lifted: LiftedIteration, rolled: Tensor | None
@@ -251,34 +232,6 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             lifted.actions.unflatten(0, shape),
             lifted.states.unflatten(0, shape),
             rolled.unflatten(0, shape),
-            self.config.path_weight,
-        )
-
-    def _pruned(
-        self,
-        problem: PlanProblem,
-        lifted: LiftedIteration,
-        now: Candidates,
-        spread: float | None,
-    ) -> LiftedIteration:
-        """The iteration of the candidates that go on."""
-        count = now.cost.shape[1]
-        kept = max(1, math.ceil(count * self.config.keep))
-        if kept == count:
-            return lifted
-        best = now.best(kept)
-        return self._begin(
-            expand(problem, kept), best.states.flatten(0, 1), best.actions.flatten(0, 1), spread
-        )
-
-    def _choose(self, problem: PlanProblem, candidates: Candidates) -> Candidates:
-        if not self.config.free_final_time:
-            return super()._choose(problem, candidates)
-        return end_early(
-            self.distance,
-            problem,
-            candidates,
-            self.config.time_charge,
             self.config.path_weight,
         )
 
@@ -303,12 +256,13 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         return lifted
 
     def _sync(
-        self, problem: PlanProblem, states: Tensor, actions: Tensor, generator: torch.Generator
+        self, lifted: LiftedIteration, generator: torch.Generator
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Improve the rollout's cost; the new actions, their states, and their serial rollout.
+        """Lower the cost of the actions' rollout: new actions, their states, their serial rollout.
 
         Sweeps do not make a serial rollout: their states come near it.
         """
+        problem, states, actions = lifted.problem, lifted.states, lifted.actions
         if self.config.sync_kind == 'sweeps':
             actions, states = self.executor(
                 ('sweep sync', problem.frame_skip),

@@ -33,15 +33,13 @@ class GoalDistance:
         model: the world model.
         kind: 'latent' is the mean squared difference of the latents' elements that pictures tell,
             as in arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
-        manifold_weight: of the off-manifold penalty, in units of the distance; 0 for none.
     """
 
     model: WorldModel
     kind: Literal['latent', 'time_to_reach']
-    manifold_weight: float = 0.0
 
     def __call__(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """What planners minimise: the distance, and a penalty where no picture could be.
+        """Distance of latents from goals, which planners minimise.
 
         Args:
             latents: (..., *Z).
@@ -50,13 +48,6 @@ class GoalDistance:
         Returns:
             (...).
         """
-        distance = self.to_goal(latents, goal)
-        if self.manifold_weight == 0.0:
-            return distance
-        return distance + self.manifold_weight * self._excess(latents, goal)
-
-    def to_goal(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """The distance alone (...) of latents (..., *Z) to goals (..., *Z)."""
         if self.kind == 'time_to_reach':
             return cast(HasTimeToReach, self.model).time_to_reach(latents, goal)
         seen, shown = visual(self.model, latents), visual(self.model, goal)
@@ -67,16 +58,6 @@ class GoalDistance:
 
         The goals broadcast against the latents, not the other way round.
         """
-        if type(self).__call__ is not GoalDistance.__call__:
-            return gradient_by_autograd(self, latents, goal)
-        distances, gradient = self._to_goal_with_gradient(latents, goal)
-        if self.manifold_weight == 0.0:
-            return distances, gradient
-        excess, of_excess = gradient_by_autograd(self._excess, latents, goal)
-        weight = self.manifold_weight
-        return distances + weight * excess, gradient + weight * of_excess
-
-    def _to_goal_with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         if self.kind == 'latent':
             difference = latents - goal
             seen = visual(self.model, difference)
@@ -87,10 +68,7 @@ class GoalDistance:
             return flat.square().mean(dim=-1), gradient
         if provides(self.model, HasTimeToReachGradient):
             return cast(HasTimeToReachGradient, self.model).time_to_reach_gradient(latents, goal)
-        return gradient_by_autograd(self.to_goal, latents, goal)
-
-    def _excess(self, latents: Tensor, goal: Tensor) -> Tensor:
-        return torch.relu(cast(HasManifold, self.model).off_manifold(latents) - 1.0)
+        return gradient_by_autograd(self, latents, goal)
 
     @property
     def unit(self) -> str:
@@ -116,20 +94,12 @@ def trust_horizon(model: WorldModel, rollout: Tensor) -> Tensor:
     return trusted.long().cumprod(dim=1).sum(dim=1)
 
 
-def goal_distance(
-    model: WorldModel, kind: DistanceKind = 'auto', manifold_weight: float = 0.0
-) -> GoalDistance:
+def goal_distance(model: WorldModel, kind: DistanceKind = 'auto') -> GoalDistance:
     """The goal distance of that kind; 'auto' prefers a learned head where the model has one.
 
     Raises:
-        ValueError: if 'time_to_reach' is asked of a model without such a head, or a penalty of
-            one that does not know its manifold.
+        ValueError: if 'time_to_reach' is asked of a model without such a head.
     """
-    if manifold_weight and not knows_manifold(model):
-        raise ValueError(
-            'manifold_weight needs a model that was trained with manifold_hidden above 0, and '
-            'this one was not; set it to 0'
-        )
     learned = isinstance(model, HasTimeToReach)
     if kind == 'time_to_reach' and not learned:
         raise ValueError(
@@ -138,7 +108,7 @@ def goal_distance(
         )
     if kind == 'auto':
         kind = 'time_to_reach' if learned else 'latent'
-    return GoalDistance(model, kind, manifold_weight)
+    return GoalDistance(model, kind)
 
 
 def gradient_by_autograd(

@@ -60,7 +60,3 @@ class DistanceOptions:
         'has it',
         choices=get_args(DistanceKind),
     )
-    manifold_weight: float = option(
-        0.0, 'penalty on imagined states that no picture could be of, in units of the distance; '
-        '0 for none', 0, 1e6
-    )

@@ -9,7 +9,7 @@ from grasp_ros.benchmark.command import main
 from grasp_ros.benchmark.episodes.timing import Timing
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
 from grasp_ros.benchmark.run.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
-from grasp_ros.benchmark.run.variants import VARIANTS, evaluation_seeds
+from grasp_ros.benchmark.run.variants import ABLATIONS, VARIANTS, build, evaluation_seeds, resolved
 from grasp_ros.benchmark.speed.iteration import measure_iteration, random_problem
 from grasp_ros.benchmark.speed.references import loop_loss
 from grasp_ros.benchmark.tables.results import (
@@ -22,8 +22,9 @@ from grasp_ros.benchmark.tables.results import (
     time_comparison,
 )
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
+from grasp_ros.planning.ablations.grasp_variants import GraspAblation
+from grasp_ros.planning.grasp import GraspPlanner
 from grasp_ros.planning.objective import goal_distance, lifted_gradients
-from grasp_ros.planning.registry import PLANNERS
 
 
 @pytest.fixture
@@ -199,8 +200,21 @@ def test_the_quickest_setting_that_is_good_enough_is_picked():
 def test_every_planner_is_tuned_with_the_same_effort(grids):
     assert {len(settings) for settings in grids.values()} == {8}
     for name, settings in grids.items():
-        config = PLANNERS[VARIANTS[name].planner].config
-        assert len({repr(config(**options)) for options in settings}) == 8
+        planner = VARIANTS[name].planner
+        assert len({repr(resolved(planner, options)) for options in settings}) == 8
+
+
+def test_options_of_an_ablation_make_an_ablation(model):
+    assert type(build('grasp', model, {})) is GraspPlanner
+    for name in ('iterations while they help', '8 candidates halved', 'free final time'):
+        options = ABLATIONS[f'grasp, {name}'].options
+        planner = build('grasp', model, options)
+        assert isinstance(planner, GraspAblation)
+        assert planner.config == resolved('grasp', options)
+    with pytest.raises(TypeError, match='no_such_option'):
+        build('grasp', model, {'no_such_option': 1})
+    with pytest.raises(TypeError, match='patience'):
+        resolved('cem', {'patience': 1})
 
 
 def test_a_seeded_rival_is_tuned_with_the_seeds_of_grasp():

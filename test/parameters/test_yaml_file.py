@@ -80,5 +80,24 @@ def test_a_removed_parameter_is_refused_with_what_to_do_instead(monkeypatch):
     assert str(caught.value) == "parameter 'grasp.old' was removed: set 'grasp.new'"
 
 
+@pytest.mark.parametrize(
+    ('name', 'instead'),
+    [
+        ('grasp.patience', 'grasp.iterations'),
+        ('grasp.least_gain', 'grasp.iterations'),
+        ('grasp.keep', 'grasp.candidates'),
+        ('grasp.free_final_time', 'planner.horizon_mode'),
+        ('grasp.time_charge', 'grasp.free_final_time'),
+        ('grasp.manifold_weight', 'trust_horizon'),
+        ('cem.manifold_weight', 'trust_horizon'),
+    ],
+)
+def test_a_file_with_what_gained_nothing_is_told_what_to_do(tmp_path, name, instead):
+    group, option = name.split('.')
+    path = write(tmp_path, f'/**/planner: {{ros__parameters: {{{group}: {{{option}: 1}}}}}}')
+    with pytest.raises(ParameterError, match=f"'{name}' was removed: .*{instead}"):
+        read_values(path)
+
+
 def test_no_parameter_is_both_there_and_removed():
     assert not REMOVED.keys() & {row.name for row in PARAMETERS + BASELINE_PARAMETERS}

@@ -74,12 +74,8 @@ def meta_problem(model, rows=CANDIDATES):
 def distances(model):
     """All goal distances that the model knows."""
     yield goal_distance(model, 'latent')
-    if getattr(model, 'knows_manifold', False):
-        yield goal_distance(model, 'latent', manifold_weight=0.5)
     if hasattr(model, 'time_to_reach'):
         yield goal_distance(model, 'time_to_reach')
-        if model.knows_manifold:
-            yield goal_distance(model, 'time_to_reach', manifold_weight=0.5)
 
 
 def iterations(every):
@@ -132,7 +128,6 @@ def test_all_that_a_solve_captures_needs_no_content(name, sync_kind):
             replace(
                 config,
                 goal_distance=distance.kind,
-                manifold_weight=distance.manifold_weight,
                 max_rows_per_call=max_rows,
             ),
             executor=executor,

@@ -2,24 +2,26 @@
 
 import copy
 import logging
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 
+from grasp_ros.planning.ablations.grasp_variants import GraspAblation, GraspAblationConfig
 from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, tensors_of, with_tensors
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import PlanProblem
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
-CHANGES = [
-    {},
-    {'goal_distance': 'latent'},
-    {'sync_kind': 'cem'},
-    {'stop_gradient': False},
-    {'action_step': 'gauss_newton', 'sync_kind': 'sweeps'},
-    {'spread_units': True, 'keep': 0.5, 'free_final_time': True},
+CONFIGS = [
+    CONFIG,
+    replace(CONFIG, goal_distance='latent'),
+    replace(CONFIG, sync_kind='cem'),
+    replace(CONFIG, stop_gradient=False),
+    replace(CONFIG, action_step='gauss_newton', sync_kind='sweeps'),
+    replace(CONFIG, spread_units=True),
+    GraspAblationConfig(**asdict(CONFIG), keep=0.5, patience=9, free_final_time=True),
 ]
 
 
@@ -62,6 +64,11 @@ def on_gpu(thing):
     return moved
 
 
+def planner_of(model, config, executor=None):
+    kind = GraspAblation if isinstance(config, GraspAblationConfig) else GraspPlanner
+    return kind(model, config, executor=executor)
+
+
 def solve_twice(planner, problem):
     generator = torch.Generator(planner.model.device).manual_seed(3)
     first = planner.plan(problem, generator=generator)
@@ -74,20 +81,19 @@ def assert_same(plans, others):
             torch.testing.assert_close(getattr(plan, name), getattr(other, name))
 
 
-@pytest.mark.parametrize('changes', CHANGES)
+@pytest.mark.parametrize('config', CONFIGS)
 @pytest.mark.parametrize('history', [1, 3])
-def test_replayed_solves_equal_eager_ones(history, changes):
+def test_replayed_solves_equal_eager_ones(history, config):
     model = SmoothModelWithHead(history, (4,), 2)
-    config = replace(CONFIG, **changes)
     recorder = Repeater()
-    planner = GraspPlanner(model, config, executor=Executor(recorder))
+    planner = planner_of(model, config, Executor(recorder))
     problem = problem_for(model, 6)
     planner.prepare(problem)
     planner.prepare(problem_for(model, 4))
     assert planner.execution == 'cuda graph'
     recorded, replayed = recorder.recorded, recorder.replayed
     for other in (problem, problem_for(model, 6, seed=7), problem_for(model, 4, seed=8)):
-        eager = solve_twice(GraspPlanner(model, config), other)
+        eager = solve_twice(planner_of(model, config), other)
         assert_same(solve_twice(planner, other), eager)
     assert recorder.recorded == recorded, 'nothing may be captured outside of prepare'
     iterations_and_rollouts = 3 * 2 * (config.iterations + 2)
@@ -164,13 +170,12 @@ def test_lower_precision_changes_little_and_only_the_iterations():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize('changes', CHANGES)
+@pytest.mark.parametrize('config', CONFIGS)
 @pytest.mark.parametrize('history', [1, 3])
-def test_cuda_graphs_equal_eager_solves(history, changes):
+def test_cuda_graphs_equal_eager_solves(history, config):
     model = on_gpu(SmoothModelWithHead(history, (4,), 2))
-    config = replace(CONFIG, **changes)
-    captured = GraspPlanner(model, config)
-    eager = GraspPlanner(model, replace(config, capture=False))
+    captured = planner_of(model, config)
+    eager = planner_of(model, replace(config, capture=False))
     problem = on_gpu(problem_for(model, 6))
     captured.prepare(problem)
     assert captured.execution == 'cuda graph'

@@ -46,14 +46,10 @@ OPTIONS = {
     'relaxed states': {'state_relaxation': 0.5},
     'both': {'action_step': 'gauss_newton', 'state_relaxation': 0.5},
     'sync by sweeps': {'sync_kind': 'sweeps'},
-    'patience': {'patience': 1, 'iterations': 30},
-    'pruning': {'keep': 0.5, 'candidates': 5, 'iterations': 12},
     'spread units': {'spread_units': True},
-    'free final time': {'free_final_time': True},
     'all': {
         'action_step': 'gauss_newton', 'state_relaxation': 0.5, 'sync_kind': 'sweeps',
-        'patience': 1, 'keep': 0.5, 'iterations': 12, 'spread_units': True,
-        'free_final_time': True, 'max_rows_per_call': 7,
+        'iterations': 12, 'spread_units': True, 'max_rows_per_call': 7,
     },
 }  # fmt: skip
 
@@ -112,42 +108,6 @@ def test_syncs_by_sweeps_do_not_loop_over_time():
     assert calls[0] == calls[1]
 
 
-def test_a_solve_ends_when_it_no_longer_gains():
-    model = LinearModel()
-    problem = problem_for(model, 8)
-    config = replace(COLD, iterations=3000, sync_every=3)
-    patient = replace(config, patience=2)
-    first = solve(model, problem, patient)
-    assert 6 < first.iterations < 3000
-    again = solve(model, problem, replace(patient, least_gain=0.5), init=first)
-    assert again.iterations == 6
-    assert again.terminal_cost[0] <= first.terminal_cost[0] * 1.05
-
-
-def test_the_best_of_all_phases_is_kept():
-    """With rates that only do harm after the first sync, what was found before is not lost."""
-    model = LinearModelWithHead()
-    problem = problem_for(model, 8)
-    one = replace(SMALL, iterations=3, seed_greedy=False, proposals=0)
-    good = solve(model, problem, one)
-    more = replace(one, iterations=4, patience=5, action_rate=one.action_rate)
-    harmed = solve(model, problem, replace(more, iterations=40, goal_weight_end=0.0))
-    assert harmed.terminal_cost[0] <= good.terminal_cost[0] + 1e-9
-
-
-def test_pruning_halves_the_candidates_and_keeps_the_best():
-    model = LinearModelWithHead()
-    problem = problem_for(model, 8, batch=2)
-    rows = []
-    config = replace(SMALL, candidates=8, keep=0.5, iterations=15)
-    plan = solve(
-        model, problem, config, observer=lambda done, states, actions: rows.append(len(states))
-    )
-    assert rows == [2 * 8] * 4 + [2 * 4] * 3 + [2 * 2] * 3 + [2 * 1] * 6
-    one = solve(model, problem, replace(config, candidates=1, keep=1.0))
-    assert (plan.terminal_cost <= one.terminal_cost + 0.05).all()
-
-
 @pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
 @pytest.mark.parametrize('name', ['spread units', 'gauss-newton', 'both'])
 def test_in_units_of_the_spread_the_units_of_latents_do_not_matter(kind, name):
@@ -170,25 +130,6 @@ def test_in_units_of_the_spread_the_units_of_latents_do_not_matter(kind, name):
 
     assert difference(True) < 2e-3
     assert difference(False) > 0.01
-
-
-def test_a_free_final_time_ends_in_the_stop_action():
-    """Ten steps of 0.5 for a way of 2: it must arrive, stop, and stay."""
-    model = LinearModelWithHead()
-    problem = problem_for(model, 10, bound=0.5)
-    ahead = torch.tensor([[1.75, 0.0]]).double()
-    problem = replace(problem, goal=problem.context[:, -1] + ahead)
-    plan = solve(model, problem, replace(SMALL, free_final_time=True))
-    moving = (plan.actions[0] != problem.stop_action).any(dim=-1)
-    assert moving[:4].all()
-    assert not moving[6:].any()
-    assert plan.terminal_cost[0] < 0.4
-
-
-@pytest.mark.parametrize('options', [{'patience': 1}, {'keep': 0.5}])
-def test_what_counts_syncs_needs_them(options):
-    with pytest.raises(ValueError, match='sync_every'):
-        GraspPlanner(LinearModel(), GraspConfig(**options))
 
 
 def test_gauss_newton_has_no_state_gradients():

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from grasp_ros.models.protocol import rollout
-from grasp_ros.planning.ablations.sweeps import adjoint_gradient, sweep
 from grasp_ros.planning.objective import goal_distance, rollout_cost
+from grasp_ros.planning.sweeps import adjoint_gradient, sweep
 from harness.toy_models import (
     ClockworkModel,
     LinearModelWithHead,

@@ -9,12 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from grasp_ros.benchmark.run.variants import Variant
+from grasp_ros.benchmark.run.variants import Variant, resolved
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.planning.registry import PLANNERS
 
 SIGN = ' x'
 SPENT_ON: Mapping[str, str] = {
@@ -46,7 +45,7 @@ def with_effort(variant: Variant, effort: int) -> Variant:
     if effort == 1:
         return variant
     option = SPENT_ON[variant.planner]
-    config = PLANNERS[variant.planner].config(**variant.options)
+    config = resolved(variant.planner, variant.options)
     more = {option: effort * getattr(config, option)}
     return replace(variant, options={**variant.options, **more})
 

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.run.cells import GOAL_TOLERANCE, Cell, episode_of, policy
+from grasp_ros.benchmark.run.variants import build
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planning.process_tuning import keep_freed_memory
-from grasp_ros.planning.registry import build
 from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
 from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules

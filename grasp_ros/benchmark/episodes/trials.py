@@ -233,7 +233,7 @@ class TrialRunner:
         setup, history = self._setup, self._setup.model.history
         context = torch.stack([torch.stack(robot.frames) for robot in robots])
         with torch.no_grad():
-            distances = setup.planner.distance.to_goal(context[:, -1], goals)
+            distances = setup.planner.distance(context[:, -1], goals)
         count = history - 1 + setup.delay
         actions = self._low.new_zeros(len(robots), 0, len(self._low))
         if count:

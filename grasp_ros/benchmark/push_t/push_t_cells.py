@@ -22,6 +22,7 @@ from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.benchmark.push_t.oracle import ACTION_SPACE, OracleModel, latents_of, states_of
 from grasp_ros.benchmark.push_t.probe import PoseProbe, ProbeError, probe_of
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
+from grasp_ros.benchmark.run.variants import build
 from grasp_ros.benchmark.run.workers import weights_digest
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, policy_for
@@ -32,7 +33,6 @@ from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.problem import to_numpy, to_tensor
 from grasp_ros.planning.process_tuning import keep_freed_memory
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.planning.registry import build
 from grasp_ros.sim.push_t.episodes import PushTEpisode, make_episode
 from grasp_ros.sim.push_t.policy import collect
 from grasp_ros.sim.push_t.robot import render

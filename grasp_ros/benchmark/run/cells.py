@@ -13,9 +13,9 @@ import torch
 
 from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
 from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes, SideBySideRun
+from grasp_ros.benchmark.run.variants import build
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.models.checkpoint import load_model
-from grasp_ros.planning.registry import build
 from grasp_ros.sim.registry import TASKS, TaskEpisode, task_episode
 
 GOAL_TOLERANCE = 1.0

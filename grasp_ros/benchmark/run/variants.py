@@ -1,13 +1,20 @@
 """What the benchmark compares: planners of the registry with named settings.
 
 To add a row, add an entry to RIVALS, ABLATIONS or OWN; `benchmark --planners NAME` then runs it.
+GRASP has the options of `planning/ablations` here, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from grasp_ros.models.protocol import WorldModel
+from grasp_ros.planning.ablations.grasp_variants import GraspAblation, GraspAblationConfig
+from grasp_ros.planning.options import DistanceOptions
+from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.registry import PLANNERS, Entry
 
 LATENT: Mapping[str, Any] = {'goal_distance': 'latent'}
 LEARNED: Mapping[str, Any] = {'goal_distance': 'auto'}
@@ -48,7 +55,7 @@ class Variant:
 
     Attributes:
         planner: name in the registry.
-        options: settings that are not the planner's defaults.
+        options: settings that are not the planner's defaults; GRASP's may be an ablation's.
         short: whether the short run has it.
     """
 
@@ -129,6 +136,26 @@ ABLATIONS: Mapping[str, Variant] = {
 }
 
 VARIANTS: Mapping[str, Variant] = {**COMPARED, **ABLATIONS}
+
+ABLATED: Mapping[str, Entry] = {'grasp': Entry(GraspAblationConfig, GraspAblation)}
+"""What takes the place of a planner that is given options which only its ablation has."""
+
+
+def resolved(planner: str, options: Mapping[str, Any]) -> DistanceOptions:
+    """The whole configuration of a planner of the registry, or of its ablation."""
+    return _entry(planner, options).config(**options)
+
+
+def build(planner: str, model: WorldModel, options: Mapping[str, Any]) -> Planner:
+    """The planner of that name in the registry, or its ablation, as `registry.build`."""
+    return _entry(planner, options).planner(model, resolved(planner, options))
+
+
+def _entry(planner: str, options: Mapping[str, Any]) -> Entry:
+    entry = PLANNERS[planner]
+    if options.keys() <= {option.name for option in fields(entry.config)}:
+        return entry
+    return ABLATED.get(planner, entry)
 
 
 EVALUATION_SEED = 1000

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from grasp_ros.benchmark.run.cells import Cell
+from grasp_ros.benchmark.run.variants import resolved
 from grasp_ros.models.checkpoint import read_manifest
-from grasp_ros.planning.registry import PLANNERS
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -197,7 +197,7 @@ class Cache:
     def _identity(self, kind: str, cell: Cell, more: Mapping[str, Any]) -> dict[str, Any]:
         """All that decides a result but the code: the planner's resolved options, the weights."""
         identity = asdict(cell) | {'kind': kind, **more}
-        identity['options'] = asdict(PLANNERS[cell.planner].config(**cell.options))
+        identity['options'] = asdict(resolved(cell.planner, cell.options))
         identity['model'] = self._digest(cell.model)
         return identity
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from grasp_ros.benchmark.episodes.compute_budget import base_name
 from grasp_ros.benchmark.run.cells import EpisodeRow
-from grasp_ros.benchmark.run.variants import ABLATIONS, COMPARED
+from grasp_ros.benchmark.run.variants import ABLATIONS, COMPARED, resolved
 from grasp_ros.benchmark.tables.plots import plot_censored, plot_speed, plot_success
 from grasp_ros.benchmark.tables.results import (
     NOTES,
@@ -22,7 +22,6 @@ from grasp_ros.benchmark.tables.results import (
     time_comparison,
 )
 from grasp_ros.machine import machine, versions
-from grasp_ros.planning.registry import PLANNERS
 
 Row = Mapping[str, Any]
 
@@ -254,7 +253,7 @@ def _settings(data: RowData) -> dict[str, Any]:
     cell = data.cells[0][0]
     return {
         'planner': cell.planner,
-        **asdict(PLANNERS[cell.planner].config(**cell.options)),
+        **asdict(resolved(cell.planner, cell.options)),
     }
 
 

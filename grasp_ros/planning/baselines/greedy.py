@@ -29,9 +29,7 @@ class GreedyPlanner:
     def __init__(self, model: WorldModel, config: GreedyConfig) -> None:
         """Raise ValueError if the goal distance needs a head that the model has not."""
         self.config = config
-        self.distance: GoalDistance = goal_distance(
-            model, config.goal_distance, config.manifold_weight
-        )
+        self.distance: GoalDistance = goal_distance(model, config.goal_distance)
         self._choices: Tensor | None = None
 
     def prepare(self, problem: PlanProblem) -> None:

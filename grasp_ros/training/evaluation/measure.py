@@ -59,7 +59,7 @@ def calibrate(
     def curve(distance: Distance) -> DistanceCurve:
         return distance_curve(distance, latents, dataset, standing)
 
-    latent = curve(goal_distance(model, 'latent').to_goal)
+    latent = curve(goal_distance(model, 'latent'))
     time_to_reach = curve(model.time_to_reach)
     return Calibration(
         one_step_latent=latent.median[1],
