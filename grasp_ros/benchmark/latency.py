@@ -45,9 +45,9 @@ from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.episodes import RoomsEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
+from grasp_ros.sim.success import EpisodeResult, ReachMonitor, Rules
 
 TASK = 'two_room_drawn_door'
 HORIZON = 50
@@ -127,11 +127,11 @@ def run_trial(trial: Trial) -> dict[str, Any]:
 
 
 def judged(
-    positions_px: NDArray[np.float64], task: TaskEpisode, rules: Rules
+    positions_px: NDArray[np.float64], task: RoomsEpisode, rules: Rules
 ) -> EpisodeResult:
     """The verdict by other rules on a track (S, 2) of positions in camera pixels."""
     episode = task.episode
-    judge = EpisodeJudge(
+    judge = ReachMonitor(
         episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
     )
     for position in positions_px:

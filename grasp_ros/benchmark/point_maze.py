@@ -41,7 +41,7 @@ from grasp_ros.sim.point_maze.world import (
 )
 from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EpisodeJudge, Rules
+from grasp_ros.sim.success import ReachMonitor, Rules
 from grasp_ros.training.command import main as train
 from grasp_ros.training.data.point_maze_data import record
 from grasp_ros.training.evaluation.acceptance import apply_probe, fit_probe
@@ -77,7 +77,7 @@ def drive(
     """Drive one episode in lock step; what became of it, and the solve times in seconds."""
     controller.reset()
     controller.set_goal(world.render(episode.goal[None])[0])
-    judge = EpisodeJudge(
+    judge = ReachMonitor(
         episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, Rules(budget)
     )
     state = np.concatenate([episode.start, np.zeros(2)])[None]

@@ -17,9 +17,9 @@ from grasp_ros.benchmark.episodes.compute_budget import PlannerWrapper
 from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.episodes import RoomsEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
+from grasp_ros.sim.success import EpisodeResult, ReachMonitor, Rules
 
 SPREAD = 0.1
 RARE = 0.03
@@ -91,7 +91,7 @@ class SlowEpisode:
         self,
         controller: Control,
         planner: SlowPlanner,
-        task: TaskEpisode,
+        task: RoomsEpisode,
         rules: Rules,
         planning_periods: float,
     ) -> None:
@@ -107,7 +107,7 @@ class SlowEpisode:
         """
         episode = task.episode
         self._controller, self._planner, self._task = controller, planner, task
-        self._judge = EpisodeJudge(
+        self._judge = ReachMonitor(
             episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
         )
         self._rng = np.random.default_rng([episode.seed, 20264])

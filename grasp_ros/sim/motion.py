@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, sample_free
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,6 @@ def correlated_velocities(
     held = np.take_along_axis(velocity, segment[..., None], axis=1)
     noisy = held + rng.normal(0.0, 0.08 * max_speed, held.shape) * (held != 0)
     return np.clip(noisy, -max_speed, max_speed)
-
-
-def sample_free(world: WalledWorld, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Uniform free positions (count, 2) in px."""
-    free = np.empty((0, 2))
-    while len(free) < count:
-        candidates = rng.uniform(0, world.size, (2 * count, 2))
-        free = np.concatenate([free, candidates[world.is_free(candidates)]])
-    return free[:count]
 
 
 def collect(

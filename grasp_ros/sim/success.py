@@ -1,70 +1,23 @@
-"""Whether an episode succeeded: the robot reached its goal and stayed there, in time."""
+"""Success of an episode: the robot reached its goal and stayed there, in time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from grasp_ros.sim.protocol import Result
+
 BUDGET_PER_HORIZON = 1.5
-
-
-class Result(Protocol):
-    """How an episode of any task went."""
-
-    @property
-    def seed(self) -> int:
-        """Of the episode."""
-        ...
-
-    @property
-    def reached(self) -> bool:
-        """Whether it succeeded."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Until it did, or all."""
-        ...
-
-    @property
-    def group(self) -> str:
-        """What kind of episode it was; successes are counted for each."""
-        ...
-
-    def row(self) -> dict[str, Any]:
-        """The result in a report; what is unknown is None."""
-        ...
-
-
-class Judge(Protocol):
-    """Watches an episode of any task."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether it is decided."""
-        ...
-
-    def update(self, state: ArrayLike, /) -> bool:
-        """Judge the next step by the true state; whether the episode is decided."""
-        ...
-
-    def progress(self) -> str:
-        """One line for people."""
-        ...
-
-    def result(self) -> Result:
-        """The verdict, at any time."""
-        ...
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What counts as success.
+    """Rules of success.
 
     Attributes:
         budget: steps within which all of it must happen.
@@ -84,13 +37,13 @@ class Rules:
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """How an episode went.
+    """Result of an episode.
 
     Attributes:
         seed: of the episode.
         reached: whether the robot reached its goal and stayed there.
         through_door: whether start and goal lie in different rooms.
-        steps: until the robot arrived to stay; all steps judged where it did not.
+        steps: until the robot arrived to stay; all steps taken where it did not.
         final_distance_px: distance from the goal at the end.
     """
 
@@ -117,7 +70,7 @@ class EpisodeResult:
         }
 
 
-class EpisodeJudge:
+class ReachMonitor:
     """Watches one robot from its start; step 0 is where it stands then."""
 
     def __init__(self, seed: int, through_door: bool, goal_px: ArrayLike, rules: Rules) -> None:
@@ -155,7 +108,7 @@ class EpisodeJudge:
         return self.reached or self._step >= self._rules.budget
 
     def update(self, position_px: ArrayLike) -> bool:
-        """Judge the next step.
+        """Take the next step.
 
         Args:
             position_px: (2,) true position in camera pixels.
@@ -178,7 +131,7 @@ class EpisodeJudge:
         return f'step {self._step}/{self._rules.budget}, {self.distance_px:.1f} px to go'
 
     def result(self) -> EpisodeResult:
-        """The verdict, at any time."""
+        """Result so far, at any time."""
         arrived = self._arrived_at if self.reached else None
         steps = max(0, self._step) if arrived is None else arrived
         return EpisodeResult(
@@ -186,11 +139,11 @@ class EpisodeJudge:
         )
 
 
-class FinalJudge:
-    """Judges where one robot is when its budget is used up, and nothing before."""
+class EndMonitor:
+    """Watches where one robot is when its budget is used up, and nothing before."""
 
     def __init__(self, seed: int, through_door: bool, goal_px: ArrayLike, rules: Rules) -> None:
-        """Begin an episode; see EpisodeJudge."""
+        """Begin an episode; see ReachMonitor."""
         self._seed = seed
         self._through_door = through_door
         self._goal: NDArray[np.float64] = np.asarray(goal_px, dtype=np.float64)
@@ -206,7 +159,7 @@ class FinalJudge:
         return self._step >= self._rules.budget
 
     def result(self) -> EpisodeResult:
-        """The verdict, once the episode is over."""
+        """Result, once the episode is over."""
         over = self._step >= self._rules.budget
         reached = over and self.distance_px <= self._rules.tolerance_px
         steps = max(0, self._step)
@@ -251,3 +204,9 @@ def episode_seeds(first: int, count: int) -> list[int]:
     if first % 2 == 1 and count % 2 == 1:
         seeds[-1] += 1
     return seeds
+
+
+def px_to_go(row: Mapping[str, Any]) -> str:
+    """The distance left to the goal, for people, of a row of the report."""
+    distance = row['final_distance_px']
+    return '-' if distance is None else f'{distance:.1f} px'

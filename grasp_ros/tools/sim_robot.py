@@ -26,7 +26,8 @@ from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_message
 from grasp_ros.ros.spin import spin
-from grasp_ros.sim.camera_robot import ROBOTS, Pose, ProprioceptiveRobot, RobotSettings
+from grasp_ros.sim.protocol import Pose, ProprioceptiveRobot, RobotSettings
+from grasp_ros.sim.registry import TASKS
 
 CAMERA_FRAME, BODY_FRAME = 'camera', 'base_link'
 GOAL_PERIOD_S = 1.0
@@ -34,7 +35,7 @@ RESET_TICKS = 20
 """Simulated camera periods that a reset takes, where time is simulated."""
 
 PARAMETERS: tuple[Parameter, ...] = (
-    Parameter('task', 'two_room', 'what the robot does', choices=tuple(ROBOTS)),
+    Parameter('task', 'two_room', 'what the robot does', choices=tuple(TASKS)),
     Parameter(
         'seed',
         0,
@@ -58,7 +59,7 @@ PARAMETERS: tuple[Parameter, ...] = (
 
 
 class SimRobotNode(Node):
-    """Publishes what the camera sees, obeys `command`, and knows the truth for judges."""
+    """Publishes what the camera sees, obeys `command`, and knows the truth for monitors."""
 
     def __init__(self) -> None:
         """Start the episode of the parameter `seed`.
@@ -73,7 +74,7 @@ class SimRobotNode(Node):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         settings = RobotSettings(values['max_speed'], values['command_timeout'])
         self._time = SimTime(self, values['time_scale'], 1.0 / values['image_rate'])
-        self._robot = ROBOTS[values['task']](settings, values['seed'], self._time.seconds())
+        self._robot = TASKS[values['task']].robot(settings, values['seed'], self._time.seconds())
 
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
@@ -122,7 +123,7 @@ class SimRobotNode(Node):
         self._time.tick()
         self._robot.advance_to(self._time.seconds())
         stamp = self._time.stamp()
-        picture = self._robot.picture()
+        picture = self._robot.image()
         self._image.publish(image_message(picture, stamp.to_msg(), CAMERA_FRAME))
         if self._compressed:
             message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
@@ -134,7 +135,7 @@ class SimRobotNode(Node):
 
     def _publish_goal(self) -> None:
         stamp = self._time.stamp().to_msg()
-        picture = self._robot.goal_picture()
+        picture = self._robot.goal_image()
         self._goal_image.publish(image_message(picture, stamp, CAMERA_FRAME))
         if self._compressed:
             self._compressed[1].publish(compressed_message(picture, stamp, CAMERA_FRAME))

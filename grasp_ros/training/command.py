@@ -20,7 +20,8 @@ from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.sim.motion import collect, collect_layouts
-from grasp_ros.sim.registry import TASKS, Task
+from grasp_ros.sim.registry import ROOMS
+from grasp_ros.sim.rooms import RoomsTask
 from grasp_ros.training.data.bag_arguments import add_arguments, extraction, given_options
 from grasp_ros.training.data.extract import extract, report
 from grasp_ros.training.data.simulated import MotionDataset
@@ -108,7 +109,7 @@ def record(
         seed: of all randomness.
         action_std: actions are divided by it, m/s; None for their own standard deviation.
     """
-    task = TASKS[config.task]
+    task = ROOMS[config.task]
     rng = np.random.default_rng([seed, LAYOUT_STREAM])
     worlds = [task.draw(rng) for _ in range(layouts)]
     if layouts == 1:
@@ -122,7 +123,7 @@ def record_on_policy(
     config: TrainConfig, model: CompactModel, action_std: float
 ) -> MotionDataset:
     """Episodes that the model itself drives, in worlds that it has not seen."""
-    task = TASKS[config.task]
+    task = ROOMS[config.task]
     rng = np.random.default_rng([config.seed, ON_POLICY_STREAM])
     layouts = min(config.layouts, max(1, config.on_policy_episodes // ON_POLICY_EPISODES_EACH))
     worlds = [task.draw(rng) for _ in range(layouts)]
@@ -142,7 +143,7 @@ def write(
     gates: AcceptanceThresholds,
     calibration: Calibration,
     action_std: float,
-    task: Task,
+    task: RoomsTask,
     provenance: dict[str, object],
 ) -> Manifest:
     """Write weights and manifest of a trained model."""
@@ -195,7 +196,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]
     )
     parser.add_argument('--device', default='cpu', help='to train recorded data on, as cuda')
     parser.add_argument(
-        '--task', choices=list(RECIPES), default=argparse.SUPPRESS,
+        '--task', choices=list(ROOMS), default=argparse.SUPPRESS,
         help=f'simulated; without --bags and --recorded {TrainConfig.task}',
     )  # fmt: skip
     recipes = {**RECIPES, 'recorded': RECORDED}
@@ -293,7 +294,7 @@ def _train_and_write(
     """Train for a simulated task; returns the gates that are missed, in words."""
     model, gates, calibration, action_std = train(config, work, log)
     origin = provenance()
-    write(output, model, gates, calibration, action_std, TASKS[config.task], origin)
+    write(output, model, gates, calibration, action_std, ROOMS[config.task], origin)
     one_step = calibration.model_dump(include=ONE_STEP, exclude_none=True)
     for name, value in {**asdict(gates), **one_step}.items():
         print(f'{name:24} {value:.3f}')

@@ -13,8 +13,8 @@ from tqdm import trange
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.sim.motion import MotionData, correlated_velocities, sample_free
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
+from grasp_ros.sim.motion import MotionData, correlated_velocities
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots, sample_free
 
 EXPLORING = 0.2
 """Fraction of the steps in which a robot moves at random."""

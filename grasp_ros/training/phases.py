@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.registry import TASKS
+from grasp_ros.sim.registry import ROOMS
 from grasp_ros.training.data.dataset import Dataset, draw_windows
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase, share
@@ -215,7 +215,7 @@ class Trainer:
         if not isinstance(dataset, MotionDataset):
             raise ValueError('reach_graphs needs a simulated task')
         rng = np.random.default_rng([config.seed, LABEL_STREAM])
-        worlds = [TASKS[config.task].draw(rng) for _ in range(config.reach_graphs)]
+        worlds = [ROOMS[config.task].draw(rng) for _ in range(config.reach_graphs)]
         one_step = median_step(latents, dataset.command_fractions())
         seed = config.seed + LABEL_STREAM
         return label(self.model, worlds, one_step, dataset.action_std, seed, config.near_door)

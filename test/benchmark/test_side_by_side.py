@@ -12,12 +12,12 @@ from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.registry import build
-from grasp_ros.sim.registry import TASKS, task_episode
+from grasp_ros.sim.registry import ROOMS
 from grasp_ros.sim.success import Rules
 
 TOLERANCE = 1.0
 GRASP = {'iterations': 2, 'candidates': 2, 'proposals': 2}
-TASK = TASKS['two_room']
+TASK = ROOMS['two_room']
 
 
 @pytest.fixture(scope='module')
@@ -53,7 +53,7 @@ def alone(loaded, planner, config, task, replan_every):
 )
 @pytest.mark.parametrize('seed', [1, 8])
 def test_one_episode_goes_as_with_the_controller(loaded, name, options, replan_every, mode, seed):
-    task = task_episode(TASK, seed)
+    task = TASK.episode(seed)
     config = ControllerConfig(horizon=15, horizon_mode=mode, stall_time=1.0, seed=7)
     planner = build(name, loaded[0], options)
     expected = alone(loaded, planner, config, task, replan_every)
@@ -64,7 +64,7 @@ def test_one_episode_goes_as_with_the_controller(loaded, name, options, replan_e
 
 
 def test_an_episode_does_not_depend_on_its_neighbours(loaded):
-    tasks = [task_episode(TASK, seed) for seed in range(4)]
+    tasks = [TASK.episode(seed) for seed in range(4)]
     together = BatchedEpisodes(
         *loaded, build('greedy', loaded[0]), ControllerConfig(horizon=20), TOLERANCE
     )
@@ -77,7 +77,7 @@ def test_an_episode_does_not_depend_on_its_neighbours(loaded):
 
 
 def test_whole_plans_are_judged_at_their_end(loaded):
-    tasks = [task_episode(TASK, seed) for seed in (1, 4)]
+    tasks = [TASK.episode(seed) for seed in (1, 4)]
     planner = build('greedy', loaded[0])
     config = ControllerConfig(horizon=15)
     runs = BatchedEpisodes(*loaded, planner, config, TOLERANCE).run(tasks, None)

@@ -20,7 +20,7 @@ from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.ros.qos import command_qos, goal_image_qos, plan_qos, status_qos
 from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from harness.ros_graph import process, ros
 
 NODE = 'grasp_ros.node.planner'

@@ -9,7 +9,7 @@ from torch import nn
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import SPREAD, CompactConfig, CompactModel, KeypointEncoder
-from grasp_ros.sim.registry import TASKS
+from grasp_ros.sim.rooms import TWO_ROOM
 from grasp_ros.training.command import write
 from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds
 
@@ -68,7 +68,7 @@ def test_a_model_with_keypoints_is_saved_and_loaded(tmp_path):
     model = CompactModel(CompactConfig(keypoints=4, channels=4)).eval()
     gates = AcceptanceThresholds(0.0, 0.0, 0.0, 1.0)
     calibration = Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0)
-    write(tmp_path, model, gates, calibration, 0.3, TASKS['two_room'], {})
+    write(tmp_path, model, gates, calibration, 0.3, TWO_ROOM, {})
     loaded, _ = load_model(tmp_path)
     images = torch.rand(3, 3, 64, 64)
     with torch.no_grad():

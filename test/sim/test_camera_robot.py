@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from grasp_ros.sim.camera_robot import SimulatedRobot
 from grasp_ros.sim.rooms.episodes import Episode, make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.robot import SimulatedRobot
+from grasp_ros.sim.rooms.world import TwoRooms
 
 WORLD = TwoRooms()
 OPEN_FLOOR = Episode(1, np.array([0.5, 0.5]), np.array([1.0, 1.0]), through_door=False)
@@ -80,8 +80,8 @@ def test_reset_starts_the_new_episode_at_rest():
 
 def test_pictures_show_the_robot_here_and_at_the_goal():
     robot = robot_at()
-    np.testing.assert_array_equal(robot.picture(), WORLD.render(OPEN_FLOOR.start[None])[0])
-    np.testing.assert_array_equal(robot.goal_picture(), WORLD.render(OPEN_FLOOR.goal[None])[0])
+    np.testing.assert_array_equal(robot.image(), WORLD.render(OPEN_FLOOR.start[None])[0])
+    np.testing.assert_array_equal(robot.goal_image(), WORLD.render(OPEN_FLOOR.goal[None])[0])
 
 
 def test_the_position_cannot_be_changed_from_outside():

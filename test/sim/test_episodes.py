@@ -11,7 +11,7 @@ from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.sim.success import Rules
 
 

@@ -6,10 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grasp_ros.sim.motion import collect
-from grasp_ros.sim.registry import TASKS, optimal_steps, task_episode
-from grasp_ros.sim.rooms.episodes import path_lengths
-from grasp_ros.sim.rooms.layouts import SIDE, Maze, TwoRooms, draw_maze, draw_two_rooms, neighbours
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
+from grasp_ros.sim.rooms import MAZE, TWO_ROOM, TWO_ROOM_DRAWN_DOOR
+from grasp_ros.sim.rooms.episodes import optimal_steps, path_lengths
+from grasp_ros.sim.rooms.world import (
+    METRES_PER_PIXEL,
+    SIDE,
+    Maze,
+    TwoRooms,
+    draw_maze,
+    draw_two_rooms,
+    neighbours,
+)
 
 ROOMS = range(SIDE * SIDE)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -76,24 +83,23 @@ def test_the_drawn_door_is_whole(seed):
     assert high <= world.size - world.border
 
 
-@pytest.mark.parametrize('name', ['two_room_drawn_door', 'maze'])
+@pytest.mark.parametrize('task', [TWO_ROOM_DRAWN_DOOR, MAZE], ids=lambda task: task.name)
 @pytest.mark.parametrize('seed', [1000, 1001, 100_000])
-def test_episodes_repeat_and_are_as_long_as_asked(name, seed):
-    task = TASKS[name]
-    found, again = task_episode(task, seed), task_episode(task, seed)
+def test_episodes_repeat_and_are_as_long_as_asked(task, seed):
+    found, again = task.episode(seed), task.episode(seed)
     assert found.world == again.world
     np.testing.assert_array_equal(found.episode.start, again.episode.start)
     np.testing.assert_array_equal(found.episode.goal, again.episode.goal)
-    assert task.shortest_steps <= found.optimal_steps <= task.longest_steps
+    assert task.lengths.shortest <= found.optimal_steps <= task.lengths.longest
     assert found.budget == round(1.5 * found.optimal_steps) + 20
     ends = np.stack([found.episode.start, found.episode.goal]) / METRES_PER_PIXEL
     assert found.world.is_free(ends).all()
     assert found.world.room(ends[0]) != found.world.room(ends[1])
-    assert task_episode(task, seed + 1).world != found.world
+    assert task.episode(seed + 1).world != found.world
 
 
 def test_the_default_task_keeps_its_world():
-    assert task_episode(TASKS['two_room'], 1000).world == TwoRooms()
+    assert TWO_ROOM.episode(1000).world == TwoRooms()
 
 
 def test_steps_are_those_of_the_faster_coordinate():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from grasp_ros.sim.camera_robot import ProprioceptiveRobot
 from grasp_ros.sim.point_maze.robot import PointMazeRobot
 from grasp_ros.sim.point_maze.world import PointMaze, collect_mass_motion, draw_episode
+from grasp_ros.sim.protocol import ProprioceptiveRobot
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 WORLD = PointMaze()
@@ -112,8 +112,8 @@ def test_the_simulated_robot_begins_an_episode_at_rest():
     told = made.episode()
     assert told['seed'] == 1001 and told['way'] == way and not told['through_door']
     assert not made.velocity().any()
-    assert np.array_equal(made.picture(), WORLD.render(episode.start[None])[0])
-    assert np.array_equal(made.goal_picture(), WORLD.render(episode.goal[None])[0])
+    assert np.array_equal(made.image(), WORLD.render(episode.start[None])[0])
+    assert np.array_equal(made.goal_image(), WORLD.render(episode.goal[None])[0])
 
 
 @pytest.mark.parametrize('values', [[1.0], [np.nan, 0.0], [1.0, 2.0, 3.0]])

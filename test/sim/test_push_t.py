@@ -10,7 +10,7 @@ pytest.importorskip('pymunk')
 from grasp_ros.sim.push_t.episodes import make_episode
 from grasp_ros.sim.push_t.policy import collect
 from grasp_ros.sim.push_t.robot import AGENT, BLOCK, TABLE, PushTRobot, render
-from grasp_ros.sim.push_t.success import PushTJudge
+from grasp_ros.sim.push_t.success import PushTMonitor
 from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
     BAR,
@@ -180,7 +180,7 @@ def test_episodes_can_be_solved_but_not_by_standing_still():
 
 def test_the_judge_waits_for_the_criterion_and_no_longer_than_the_budget():
     goal = make_state((200.0, 300.0), (256.0, 256.0), 3.0)
-    judge = PushTJudge(7, True, goal, budget=3)
+    judge = PushTMonitor(7, True, goal, budget=3)
     far = goal + make_state((30.0, 0.0), (0.0, 0.0), 0.5)
     near = goal + make_state((3.0, 0.0), (0.0, 4.0), -2 * math.pi)
     assert not judge.update(far[:5]) and not judge.update(far[:5])
@@ -190,7 +190,7 @@ def test_the_judge_waits_for_the_criterion_and_no_longer_than_the_budget():
     assert (result.reached, result.steps, result.group) == (True, 2, 'block_moves')
     assert (result.position_px, result.angle_rad) == (pytest.approx(5.0), pytest.approx(0.0))
 
-    late = PushTJudge(8, False, goal, budget=1)
+    late = PushTMonitor(8, False, goal, budget=1)
     assert not late.update(far) and late.update(far)
     assert not late.result().reached
     assert late.result().row() == {
@@ -202,8 +202,8 @@ def test_the_judge_waits_for_the_criterion_and_no_longer_than_the_budget():
 def test_the_robot_follows_the_clock_and_tells_the_truth():
     robot = PushTRobot(1000, time_s=5.0)
     episode = make_episode(1000)
-    assert (robot.picture() == render(episode.start)).all()
-    assert (robot.goal_picture() == render(episode.goal)).all()
+    assert (robot.image() == render(episode.start)).all()
+    assert (robot.goal_image() == render(episode.goal)).all()
     # Commands at the control rate, time cut anyhow: as the recorded motion.
     for step, displacement in enumerate(episode.commands):
         robot.command(displacement, 5.0 + 0.1 * step)
@@ -216,7 +216,7 @@ def test_the_robot_follows_the_clock_and_tells_the_truth():
     assert truth['block_goal'].angle == episode.goal[4]
 
     robot.reset(1001, time_s=100.0)
-    assert (robot.picture() == render(make_episode(1001).start)).all()
+    assert (robot.image() == render(make_episode(1001).start)).all()
     assert robot.episode()['seed'] == 1001
 
 

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from grasp_ros.sim.success import (
-    EpisodeJudge,
     EpisodeResult,
+    ReachMonitor,
     Rules,
     Successes,
     count_successes,
@@ -18,7 +18,7 @@ RULES = Rules(budget=30, tolerance_px=5.0, stay_steps=10)
 
 def judge(distances, rules=RULES):
     """Judge a robot at these distances from its goal; stops where the episode is decided."""
-    judged = EpisodeJudge(7, True, [10.0, 20.0], rules)
+    judged = ReachMonitor(7, True, [10.0, 20.0], rules)
     for distance in distances:
         if judged.update([10.0 + distance, 20.0]):
             break

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grasp_ros.sim.motion import collect, sample_free
+from grasp_ros.sim.motion import collect
 from grasp_ros.sim.rooms.episodes import make_episode, path_lengths
-from grasp_ros.sim.rooms.layouts import METRES_PER_PIXEL, ROBOT, TwoRooms
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, ROBOT, TwoRooms, sample_free
 
 WORLD = TwoRooms()
 SPEED = st.floats(-3.0, 3.0)

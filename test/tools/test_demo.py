@@ -19,7 +19,7 @@ import harness.ros_graph  # noqa: F401 (a ROS domain of the test's own)
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.registry import TASKS
+from grasp_ros.sim.rooms import TWO_ROOM
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.tools.demo.processes import NODE_MODULES
 from grasp_ros.training.command import write
@@ -52,7 +52,7 @@ def untrained(tmp_path_factory):
         AcceptanceThresholds(0.0, 0.0, 0.0, 1.0),
         Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0),
         1.0,
-        TASKS['two_room'],
+        TWO_ROOM,
         {},
     )
 

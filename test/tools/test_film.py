@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
 
 WORLD = TwoRooms()

@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import METRES_PER_PIXEL, TwoRooms
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, TwoRooms
 from grasp_ros.tools import sim_robot
 from harness.ros_graph import process, ros
 

@@ -12,7 +12,7 @@ from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.ros.qos import image_qos
 from grasp_ros.ros.ros_messages import stamp_ns
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.training.data.extract import Extraction, extract
 from grasp_ros.training.data.recorded import RecordedDataset
 from harness.ros_graph import process, ros

@@ -10,7 +10,7 @@ import torch
 
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.sim import motion
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.training import command, phases
 from grasp_ros.training.command import main, train
 from grasp_ros.training.data.simulated import MotionDataset

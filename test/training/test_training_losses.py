@@ -8,7 +8,7 @@ import torch
 
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.sim import motion
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.training.data.dataset import frame_numbers
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.losses.latents import EpisodeLatents

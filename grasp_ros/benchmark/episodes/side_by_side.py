@@ -24,9 +24,9 @@ from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import Observation, WorldModel
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.sim.registry import TaskEpisode
+from grasp_ros.sim.rooms.episodes import RoomsEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, FinalJudge, Rules
+from grasp_ros.sim.success import EndMonitor, EpisodeResult, ReachMonitor, Rules
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +52,19 @@ class SideBySideRun:
 class _WalledTrial:
     """One episode in rooms: its judge and its robot."""
 
-    def __init__(self, task: TaskEpisode, horizon: int, open_loop: bool) -> None:
+    def __init__(self, task: RoomsEpisode, horizon: int, open_loop: bool) -> None:
         episode = task.episode
         goal_px = episode.goal / METRES_PER_PIXEL
         self.world = task.world
         self.goal_sight = task.world.render(episode.goal[None])[0]
-        self.judge: EpisodeJudge | FinalJudge
+        self.judge: ReachMonitor | EndMonitor
         if open_loop:
             # The plan's first action is due one step after its picture.
             rules = Rules(budget=horizon + 1)
-            self.judge = FinalJudge(episode.seed, episode.through_door, goal_px, rules)
+            self.judge = EndMonitor(episode.seed, episode.through_door, goal_px, rules)
         else:
             rules = Rules(budget=task.budget)
-            self.judge = EpisodeJudge(episode.seed, episode.through_door, goal_px, rules)
+            self.judge = ReachMonitor(episode.seed, episode.through_door, goal_px, rules)
         self.positions = [episode.start]
 
     def sight(self) -> Picture:
@@ -123,7 +123,7 @@ class BatchedEpisodes:
         )
 
     def run(
-        self, tasks: Sequence[TaskEpisode], replan_every: int | None
+        self, tasks: Sequence[RoomsEpisode], replan_every: int | None
     ) -> list[SideBySideRun]:
         """Drive all episodes to their ends.
 

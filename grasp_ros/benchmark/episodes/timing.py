@@ -24,7 +24,7 @@ from grasp_ros.models.checkpoint import load_model
 from grasp_ros.planning.process_tuning import keep_freed_memory
 from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
-from grasp_ros.sim.success import EpisodeJudge, EpisodeResult, Rules
+from grasp_ros.sim.success import EpisodeResult, ReachMonitor, Rules
 
 MAX_SOLVING_S = 30.0
 
@@ -170,7 +170,7 @@ def run_episode(
     """
     controller.reset()
     controller.set_goal(world.render(episode.goal[None])[0])
-    judge = EpisodeJudge(
+    judge = ReachMonitor(
         episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
     )
     position = episode.start[None]

@@ -15,7 +15,7 @@ from grasp_ros.benchmark.run.variants import ABLATIONS, COMPARED, VARIANTS, eval
 from grasp_ros.benchmark.run.workers import Cache, run_all
 from grasp_ros.benchmark.tables.results import RowData, RowKey, gather, key_of
 from grasp_ros.models.checkpoint import PRETRAINED
-from grasp_ros.sim.registry import TASKS
+from grasp_ros.sim.registry import ROOMS
 
 HARD_TASKS = ('two_room_drawn_door', 'maze')
 DESCRIPTION = """Planners against each other on the same models and episodes. Without arguments a
@@ -27,8 +27,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command-line arguments, what was left open filled in."""
     parser = argparse.ArgumentParser(prog='benchmark', description=DESCRIPTION)
     add = parser.add_argument
-    add('--tasks', nargs='+', choices=list(TASKS), metavar='TASK',
-        help=f'some of {", ".join(TASKS)}; default: the drawn ones that have a model here, else '
+    add('--tasks', nargs='+', choices=list(ROOMS), metavar='TASK',
+        help=f'some of {", ".join(ROOMS)}; default: the drawn ones that have a model here, else '
         'two_room')
     add('--models', nargs='+', metavar='FOLDER',
         help='models of the one task, folders or names; default: the one with the name of the task')

@@ -16,7 +16,8 @@ from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes, SideBySid
 from grasp_ros.benchmark.run.variants import build
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.models.checkpoint import load_model
-from grasp_ros.sim.registry import TASKS, TaskEpisode, task_episode
+from grasp_ros.sim.registry import ROOMS
+from grasp_ros.sim.rooms.episodes import RoomsEpisode
 
 GOAL_TOLERANCE = 1.0
 
@@ -26,7 +27,7 @@ class Cell:
     """What is run.
 
     Attributes:
-        task: name in TASKS.
+        task: name in ROOMS.
         name: of the planner in the tables.
         planner: name in the registry.
         horizon: T, model steps.
@@ -133,12 +134,12 @@ def run_cell(cell: Cell) -> CellResult:
 
 
 @lru_cache(maxsize=4096)
-def episode_of(task: str, seed: int) -> TaskEpisode:
+def episode_of(task: str, seed: int) -> RoomsEpisode:
     """The episode of a seed; drawing one takes longer than looking it up."""
-    return task_episode(TASKS[task], seed)
+    return ROOMS[task].episode(seed)
 
 
-def _row(run: SideBySideRun, task: TaskEpisode) -> EpisodeRow:
+def _row(run: SideBySideRun, task: RoomsEpisode) -> EpisodeRow:
     result = run.result
     return EpisodeRow(
         seed=result.seed,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grasp_ros.sim.camera_robot import Pose
 from grasp_ros.sim.point_maze.world import VELOCITY, PointMaze, draw_episode
+from grasp_ros.sim.protocol import Pose
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 
 
@@ -65,14 +65,14 @@ class PointMazeRobot:
             self._state = self._world.accelerate(self._state[None], acceleration[None], seconds)[0]
 
     def velocity(self) -> NDArray[np.float64]:
-        """See FeelingRobot."""
+        """See ProprioceptiveRobot."""
         return self._state[VELOCITY].copy()
 
-    def picture(self) -> NDArray[np.uint8]:
+    def image(self) -> NDArray[np.uint8]:
         """See CameraRobot."""
         return self._world.render(self._state[None, :2])[0]
 
-    def goal_picture(self) -> NDArray[np.uint8]:
+    def goal_image(self) -> NDArray[np.uint8]:
         """See CameraRobot."""
         return self._world.render(self._episode.goal[None])[0]
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from grasp_ros.sim.motion import sample_free
 from grasp_ros.sim.rooms.episodes import Episode, path_lengths
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, sample_free
 
 VELOCITY = slice(2, 4)
 MIN_PATH_PX = 30.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from grasp_ros.sim.camera_robot import Pose
+from grasp_ros.sim.protocol import Pose
 from grasp_ros.sim.push_t.episodes import make_episode
 from grasp_ros.sim.push_t.world import (
     AGENT_RADIUS,
@@ -52,11 +52,11 @@ class PushTRobot:
         self._left_s = max(0.0, self._left_s - ticks * TICK_S)
         self._table.tick(ticks)
 
-    def picture(self) -> NDArray[np.uint8]:
+    def image(self) -> NDArray[np.uint8]:
         """See CameraRobot."""
         return render(self._table.state)
 
-    def goal_picture(self) -> NDArray[np.uint8]:
+    def goal_image(self) -> NDArray[np.uint8]:
         """See CameraRobot."""
         return render(self._episode.goal)
 
@@ -89,7 +89,7 @@ def _pose(x_px: float, y_px: float, angle: float = 0.0) -> Pose:
     return Pose(float(x_px) * METRES_PER_PIXEL, float(y_px) * METRES_PER_PIXEL, float(angle))
 
 
-PICTURE_SIDE = 64
+IMAGE_SIDE = 64
 OVERSAMPLING = 4
 FRACTION_BITS = 8
 TABLE = (238, 236, 228)
@@ -98,7 +98,7 @@ BLOCK = (66, 92, 150)
 AGENT = (200, 52, 44)
 
 
-def render(states: NDArray[np.float64], side: int = PICTURE_SIDE) -> NDArray[np.uint8]:
+def render(states: NDArray[np.float64], side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
     """Pictures of the table, edges smoothed; no goal is drawn in.
 
     Args:

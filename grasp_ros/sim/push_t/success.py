@@ -1,4 +1,4 @@
-"""Whether a Push-T episode succeeded: the criterion held once, in time."""
+"""Success of a Push-T episode: the criterion held once, in time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from grasp_ros.sim.push_t.world import errors, succeeded
 
 @dataclass(frozen=True)
 class PushTResult:
-    """How an episode went.
+    """Result of an episode.
 
     Attributes:
         seed: of the episode.
         reached: whether the criterion held in some control period.
         moves_block: whether the block had to move.
-        steps: control periods until it held; all that were judged where it did not.
+        steps: control periods until it held; all that were taken where it did not.
         position_px: error of agent and block together then.
         angle_rad: error of the block's angle then.
     """
@@ -34,11 +34,11 @@ class PushTResult:
 
     @property
     def group(self) -> str:
-        """What kind of episode it was."""
+        """See Result."""
         return 'block_moves' if self.moves_block else 'block_rests'
 
     def row(self) -> dict[str, Any]:
-        """The result in a report; what is unknown is None."""
+        """See Result."""
         known = not math.isnan(self.position_px)
         return {
             'seed': self.seed,
@@ -50,7 +50,7 @@ class PushTResult:
         }
 
 
-class PushTJudge:
+class PushTMonitor:
     """Watches one table from the start of an episode; step 0 is what it is like then."""
 
     def __init__(self, seed: int, moves_block: bool, goal: ArrayLike, budget: int) -> None:
@@ -74,7 +74,7 @@ class PushTJudge:
         return self._reached or self._step >= self._budget
 
     def update(self, state: ArrayLike) -> bool:
-        """Judge the next control period by the true state (>= 5,); whether it is decided."""
+        """Take the true state (>= 5,) of the next control period; whether it is decided."""
         if self.ended:
             return True
         self._step += 1
@@ -93,7 +93,7 @@ class PushTJudge:
         )
 
     def result(self) -> PushTResult:
-        """The verdict, at any time."""
+        """Result so far, at any time."""
         return PushTResult(
             self._seed, self._reached, self._moves_block, max(0, self._step), *self._errors
         )

@@ -1,7 +1,8 @@
-"""Start and goal of each episode by seed, and true path lengths for judging."""
+"""Start, goal and budget of each episode by seed, and true path lengths."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from grasp_ros.sim.motion import sample_free
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, sample_free
 
 MIN_PATH_PX = 40.0
 MAX_PATH_PX = 80.0
+BUDGET_PER_STEP = 1.5
+BUDGET_SPARE = 20
+DRAWN_AT_ONCE = 64
+LENGTH_RANGE = 20.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,71 @@ def make_episode(world: WalledWorld, seed: int) -> Episode:
             if MIN_PATH_PX <= length <= MAX_PATH_PX:
                 break
     return Episode(seed, start * METRES_PER_PIXEL, goal * METRES_PER_PIXEL, through_door)
+
+
+@dataclass(frozen=True)
+class RoomsEpisode:
+    """An episode in its world.
+
+    Attributes:
+        world: where.
+        episode: start and goal.
+        optimal_steps: control periods of the time-optimal path.
+        budget: control periods within which the robot must have arrived and stayed.
+    """
+
+    world: WalledWorld
+    episode: Episode
+    optimal_steps: float
+    budget: int
+
+
+@dataclass(frozen=True)
+class DrawnLengths:
+    """Range of the time-optimal paths from start to goal in drawn worlds, control periods."""
+
+    shortest: float
+    longest: float
+
+
+def fixed_episode(world: WalledWorld, seed: int) -> RoomsEpisode:
+    """The episode of a seed in a world that is always the same; see `make_episode`."""
+    episode = make_episode(world, seed)
+    steps = optimal_steps(
+        world, episode.goal[None] / METRES_PER_PIXEL, episode.start[None] / METRES_PER_PIXEL
+    )[0]
+    return _with_budget(world, episode, steps)
+
+
+def drawn_episode(
+    draw: Callable[[np.random.Generator], WalledWorld], lengths: DrawnLengths, seed: int
+) -> RoomsEpisode:
+    """The episode of a seed in a world drawn for it; start and goal lie in different rooms."""
+    rng = np.random.default_rng([seed, 20262])
+    # Uniform over lengths: most pairs of positions are near each other.
+    least = rng.uniform(lengths.shortest, lengths.longest - LENGTH_RANGE)
+    while True:
+        world = draw(rng)
+        starts, goals = np.split(sample_free(world, 2 * DRAWN_AT_ONCE, rng), 2)
+        steps = optimal_steps(world, goals, starts)
+        suits = (steps >= least) & (steps <= least + LENGTH_RANGE)
+        suits &= world.room(starts) != world.room(goals)
+        if suits.any():
+            first = int(np.argmax(suits))
+            start, goal = starts[first] * METRES_PER_PIXEL, goals[first] * METRES_PER_PIXEL
+            return _with_budget(world, Episode(seed, start, goal, True), steps[first])
+
+
+def optimal_steps(
+    world: WalledWorld, goals: NDArray[np.float64], starts: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Control periods (N,) of the time-optimal paths between positions (N, 2) in px."""
+    return path_lengths(world, goals, starts, norm=np.inf) / world.pixels_per_step
+
+
+def _with_budget(world: WalledWorld, episode: Episode, steps: float) -> RoomsEpisode:
+    budget = round(BUDGET_PER_STEP * steps) + BUDGET_SPARE
+    return RoomsEpisode(world, episode, float(steps), budget)
 
 
 def path_lengths(

@@ -26,8 +26,8 @@ from std_srvs.srv import Trigger
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import goal_image_qos, image_qos, imagined_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns
-from grasp_ros.sim.camera_robot import Pose
-from grasp_ros.sim.rooms.layouts import METRES_PER_PIXEL
+from grasp_ros.sim.protocol import Pose
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.tools.demo.report import Timing
 
 SERVICE_TIMEOUT_S = 10.0

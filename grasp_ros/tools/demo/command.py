@@ -18,17 +18,19 @@ from pathlib import Path
 
 import rclpy
 import yaml
+from ament_index_python.packages import get_package_share_directory
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from grasp_ros.control.types import State
-from grasp_ros.sim.success import Result
+from grasp_ros.sim.protocol import Result, Task
+from grasp_ros.sim.registry import TASKS
 from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
 from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
-from grasp_ros.tools.demo.report import WORDINGS, Setup, Timing, demo_report, summary_table
-from grasp_ros.tools.demo.tasks import DEMO_TASKS, DemoTask, parameter_files
+from grasp_ros.tools.demo.report import Setup, Timing, demo_report, summary_table
 
+CHECKOUT = Path(__file__).resolve().parents[3]
 STEP_S = 0.1
 EPISODES_FILMED = 6
 EPISODES_IN_GIF = 5
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
     """Start everything, run all episodes, end everything: the planner before the robot."""
-    task = DEMO_TASKS[options.task]
+    task = TASKS[options.task]
     seeds = task.seeds(options.seed, options.episodes)
     # At first the robot shows an episode that is not judged, so that none gets a head start.
     unjudged = ['--ros-args', '-p', f'seed:={seeds[-1] + 1}', '-p', f'task:={task.name}']
@@ -104,7 +106,7 @@ def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
         # After the children: a process with the threads of ROS should not fork any more.
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         stack.callback(rclpy.try_shutdown)
-        client = DemoClient(watch.check, options.video, task.truth)
+        client = DemoClient(watch.check, options.video, task.poses)
         stack.callback(client.close)
         run.timing = client.timing
         run.setup = _bring_up(client, watch)
@@ -140,21 +142,21 @@ def _bring_up(client: DemoClient, watch: Watch) -> Setup:
 
 
 def _episode(
-    client: DemoClient, task: DemoTask, seed: int, horizon: int, film: EpisodeFilm, bar: tqdm
+    client: DemoClient, task: Task, seed: int, horizon: int, film: EpisodeFilm, bar: tqdm
 ) -> Result:
     """Run one episode and film it."""
     start = client.start_episode(seed)
-    judge = task.judge(start, horizon)
-    while not judge.ended:
-        judge.update(task.state(client.next_tick()))
+    monitor = task.monitor(start.episode, horizon)
+    while not monitor.ended:
+        monitor.update(task.state(client.next_tick().poses))
         state = State(client.status.state).name if client.status else 'no status'
-        caption = f'{state}, {judge.progress()}'
+        caption = f'{state}, {monitor.progress()}'
         bar.set_description_str(f'seed {seed}: {caption}')
         camera, goal = picture(client.camera), picture(client.goal)
         if camera is not None and goal is not None:
             film.frames.append(Frame(camera, goal, picture(client.imagined), caption))
-    result = judge.result()
-    words = WORDINGS[task.name]
+    result = monitor.result()
+    words = task.wording
     film.outcome = (
         f'{"reached" if result.reached else "NOT reached"}, {words.groups[result.group]}, '
         f'{result.steps} steps, {words.error(result.row())}'
@@ -180,7 +182,7 @@ def _write(options: argparse.Namespace, run: Run) -> None:
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog='demo', description=__doc__.split('\n')[0])
     parser.add_argument(
-        '--task', choices=list(DEMO_TASKS), default='two_room', help='default two_room'
+        '--task', choices=list(TASKS), default='two_room', help='default two_room'
     )
     parser.add_argument('--episodes', type=int, default=5, metavar='N', help='default 5')
     parser.add_argument(
@@ -200,11 +202,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--required-successes',
         type=int,
         metavar='N',
-        help='goals that must be reached for exit status 0, default all, of push_t two in five',
+        help='goals that must be reached for exit status 0, default all, in drawn '
+        'worlds four in five, of push_t two in five',
     )
     options = parser.parse_args(arguments)
     try:
-        seeds = DEMO_TASKS[options.task].seeds(options.seed, options.episodes)
+        seeds = TASKS[options.task].seeds(options.seed, options.episodes)
     except ValueError as error:
         parser.error(str(error))
     if seeds[-1] >= 2**31 - 1:
@@ -213,7 +216,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if fault:
         parser.error(f'--params {options.params}: {fault}')
     if options.required_successes is None:
-        share = DEMO_TASKS[options.task].required_share
+        share = TASKS[options.task].required_share
         options.required_successes = math.ceil(share * options.episodes)
     elif not 0 <= options.required_successes <= options.episodes:
         parser.error(f'--required-successes must be between 0 and {options.episodes}')
@@ -230,6 +233,19 @@ def _params_fault(path: Path) -> str | None:
     if not any(str(node).split('/')[-1] in ('planner', '*', '**') for node in nodes):
         return f"it has no parameters for the planner: it needs the key '/**/planner:', not {nodes}"
     return None
+
+
+def parameter_files(task: Task, given: Path | None) -> list[Path]:
+    """Parameter files for the planner: the task's first, then that of the command line."""
+    files = [] if task.parameter_file is None else [_config() / task.parameter_file]
+    return [*files, given] if given else files
+
+
+def _config() -> Path:
+    """Folder config/ of this checkout, or of the installed package."""
+    if (CHECKOUT / 'package.xml').is_file():
+        return CHECKOUT / 'config'
+    return Path(get_package_share_directory('grasp_ros'), 'config')
 
 
 if __name__ == '__main__':

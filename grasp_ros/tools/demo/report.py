@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from grasp_ros.machine import machine, versions
-from grasp_ros.sim.success import Result, count_successes
-
-
-@dataclass(frozen=True)
-class Wording:
-    """How the results of a task are told.
-
-    Attributes:
-        heading: of the column of groups.
-        groups: kinds of episodes, and what they are called.
-        error: what is left to the goal, from a row of the report.
-    """
-
-    heading: str
-    groups: Mapping[str, str]
-    error: Callable[[Mapping[str, Any]], str]
+from grasp_ros.sim.protocol import Result
+from grasp_ros.sim.registry import TASKS
+from grasp_ros.sim.success import count_successes
 
 
 @dataclass
@@ -83,7 +70,7 @@ def demo_report(
     results: Sequence[Result], timing: Timing, setup: Setup, task: str = 'two_room'
 ) -> dict[str, Any]:
     """The content of report.json; what is unknown is None."""
-    counts = count_successes(results, tuple(WORDINGS[task].groups))
+    counts = count_successes(results, tuple(TASKS[task].wording.groups))
     return {
         'task': task,
         'episodes': [{**result.row(), 'group': result.group} for result in results],
@@ -99,7 +86,7 @@ def demo_report(
 
 def summary_table(report: dict[str, Any]) -> str:
     """A report for people, one line for each episode."""
-    words = WORDINGS[report['task']]
+    words = TASKS[report['task']].wording
     lines = [f'{"seed":>8}  {words.heading:<10}  {"reached":<7}  {"steps":>5}  {"distance":>8}']
     for episode in report['episodes']:
         lines.append(
@@ -121,30 +108,6 @@ def summary_table(report: dict[str, Any]) -> str:
         f'torch threads {report["torch_threads"]}',
     ]
     return '\n'.join(lines)
-
-
-def _distance(row: Mapping[str, Any]) -> str:
-    distance = row['final_distance_px']
-    return '-' if distance is None else f'{distance:.1f} px'
-
-
-def _pose_error(row: Mapping[str, Any]) -> str:
-    if row['position_px'] is None:
-        return '-'
-    return f'{row["position_px"]:.0f} px, {row["angle_deg"]:.0f} deg'
-
-
-WORDINGS: Mapping[str, Wording] = {
-    'two_room': Wording(
-        'goal in', {'through_door': 'other room', 'same_room': 'same room'}, _distance
-    ),
-    'point_maze': Wording(
-        'goal is', {'through_door': 'around', 'same_room': 'same side'}, _distance
-    ),
-    'push_t': Wording(
-        'block', {'block_moves': 'must move', 'block_rests': 'may rest'}, _pose_error
-    ),
-}
 
 
 def _share(count: dict[str, int]) -> str:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.sim.push_t.policy import PushTMotion, record
-from grasp_ros.sim.push_t.robot import PICTURE_SIDE, render
+from grasp_ros.sim.push_t.robot import IMAGE_SIDE, render
 from grasp_ros.sim.push_t.world import (
     CONTROL_PERIOD,
     FRAME_SKIP,
@@ -52,7 +52,7 @@ def write_dataset(
     length: int,
     symmetries: int,
     seed: int,
-    side: int = PICTURE_SIDE,
+    side: int = IMAGE_SIDE,
     overwrite: bool = False,
 ) -> None:
     """Record episodes of `length` model steps; each has randomness of its own.
@@ -100,7 +100,7 @@ def add_versions(
 def _pictures(states: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
     """What a model sees (F, side, side, 3) uint8 of states (F, 10): as the planner node shrinks."""
     pictures = render(states)
-    if side == PICTURE_SIDE:
+    if side == IMAGE_SIDE:
         return pictures
     size = (side, side)
     return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures])
@@ -122,9 +122,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         '--side',
         type=int,
-        default=PICTURE_SIDE,
-        choices=(16, 32, PICTURE_SIDE),
-        help=f'of the pictures in px, default {PICTURE_SIDE}',
+        default=IMAGE_SIDE,
+        choices=(16, 32, IMAGE_SIDE),
+        help=f'of the pictures in px, default {IMAGE_SIDE}',
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset that is there')

@@ -15,9 +15,9 @@ from sensor_msgs.msg import Image
 
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_message, time_message
-from grasp_ros.sim.camera_robot import SimulatedRobot
 from grasp_ros.sim.rooms.episodes import make_episode
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.robot import SimulatedRobot
+from grasp_ros.sim.rooms.world import TwoRooms
 
 Picture = NDArray[np.uint8]
 PERIOD_S = 0.1
@@ -80,7 +80,7 @@ class ScriptedCamera:
 
     def goal(self, picture: Picture | None = None) -> None:
         """Publish a goal picture once; by default the episode's."""
-        wanted = self.robot.goal_picture() if picture is None else picture
+        wanted = self.robot.goal_image() if picture is None else picture
         self._goal_image.publish(image_message(wanted, time_message(self.now_ns()), FRAME))
 
     def render(self, position: NDArray[np.float64]) -> Picture:
@@ -108,7 +108,7 @@ class ScriptedCamera:
         self.robot.advance_to(now_s)
         if self.sending:
             stamp = self.restamp(self.now_ns())
-            message = self.encode(self.alter(self.robot.picture()), stamp)
+            message = self.encode(self.alter(self.robot.image()), stamp)
             self._waiting.append((now_s + self.delay_s, message, stamp))
         while self._waiting and self._waiting[0][0] <= now_s:
             _, message, stamp = self._waiting.popleft()

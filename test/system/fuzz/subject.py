@@ -28,7 +28,7 @@ from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
 from grasp_ros.ros.ros_messages import image_message, make_message, time_message
-from grasp_ros.sim.rooms.layouts import TwoRooms
+from grasp_ros.sim.rooms.world import TwoRooms
 from system.fuzz.mutations import FuzzCase, Kind, mutate
 
 PERIOD_S = 0.1

@@ -32,7 +32,7 @@ from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.sim.camera_robot import ROBOTS, CameraRobot, RobotSettings
 from grasp_ros.sim.motion import collect
 from grasp_ros.sim.registry import TASKS
-from grasp_ros.sim.success import EpisodeJudge, Judge, Rules
+from grasp_ros.sim.success import Judge, ReachMonitor, Rules
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import RECIPES
@@ -268,7 +268,7 @@ def _judge(task: str, robot: CameraRobot, horizon: int) -> Judge:
             episode['seed'], episode['moves_block'], episode['goal'], episode['budget']
         )
     rules = Rules.for_horizon(horizon)
-    return EpisodeJudge(episode['seed'], episode['through_door'], episode['goal'], rules)
+    return ReachMonitor(episode['seed'], episode['through_door'], episode['goal'], rules)
 
 
 def _state(robot: CameraRobot) -> np.ndarray:

@@ -29,7 +29,7 @@ from rclpy.signals import SignalHandlerOptions
 from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import command_qos
-from grasp_ros.sim.success import EpisodeJudge, Rules
+from grasp_ros.sim.success import ReachMonitor, Rules
 from grasp_ros.tools.demo.client import DemoClient, DemoError
 from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
 from system.soak.faster import write_faster
@@ -213,7 +213,7 @@ def _drive(client: SoakClient, samples: Samples, duration_s: float) -> None:
     rules = Rules.for_horizon(HORIZON)
     for seed in count(FIRST_SEED):
         start = client.start_episode(seed)
-        judge = EpisodeJudge(seed, start.through_door, start.goal_px, rules)
+        judge = ReachMonitor(seed, start.through_door, start.goal_px, rules)
         samples.episodes += 1
         while not judge.ended:
             judge.update(client.next_tick().position_px)

@@ -44,7 +44,7 @@ def _freezes_by_stamp(stage: PlannerTestBench) -> Outcome:
 
 def _freezes_by_content(stage: PlannerTestBench) -> Outcome:
     def freeze(camera: ScriptedCamera) -> None:
-        frozen = camera.robot.picture()
+        frozen = camera.robot.image()
         camera.alter = lambda _picture: frozen
 
     return omission(stage, freeze, State.BAD_IMAGE)
