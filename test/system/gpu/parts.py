@@ -29,10 +29,9 @@ from grasp_ros.models.protocol import WorldModel
 from grasp_ros.parameters.yaml_file import read_values
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.sim.camera_robot import ROBOTS, CameraRobot, RobotSettings
 from grasp_ros.sim.motion import collect
-from grasp_ros.sim.registry import TASKS
-from grasp_ros.sim.success import Judge, ReachMonitor, Rules
+from grasp_ros.sim.protocol import CameraRobot, RobotSettings, SuccessMonitor, Task
+from grasp_ros.sim.registry import ROOMS, TASKS
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.phases import Trainer
 from grasp_ros.training.recipes import RECIPES
@@ -211,7 +210,7 @@ class ClosedLoop:
     """A task to be driven.
 
     Attributes:
-        task: in ROBOTS, and the name of its model.
+        task: in TASKS, and the name of its model.
         file: parameters in config/ that the task needs; None for the defaults.
         least: share of the goals that must be reached.
     """
@@ -248,9 +247,12 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
         result.add(row)
         times_s: list[float] = []
         for seed in range(FIRST_SEED, FIRST_SEED + EPISODES):
-            robot = ROBOTS[loop.task](RobotSettings(), seed, 0.0)
-            judge = _judge(loop.task, robot, values['planner.horizon'])
-            row['reached'] += _drive(parts.controller, robot, judge, period_s, times_s)
+            task = TASKS[loop.task]
+            robot = task.robot(RobotSettings(), seed, 0.0)
+            monitor = task.monitor(robot.episode(), values['planner.horizon'])
+            row['reached'] += _drive(
+                parts.controller, task, robot, monitor, period_s, times_s
+            )
             row['episodes'] += 1
             row['solve_ms'] = round(1e3 * statistics.median(times_s), 3)
             result.save(complete=False)
@@ -259,42 +261,22 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
             result.fault(f'{loop.task}: {row["reached"]} of {EPISODES} goals reached')
 
 
-def _judge(task: str, robot: CameraRobot, horizon: int) -> Judge:
-    episode = robot.episode()
-    if task == 'push_t':
-        from grasp_ros.sim.push_t.success import PushTJudge  # only here: it needs pymunk
-
-        return PushTJudge(
-            episode['seed'], episode['moves_block'], episode['goal'], episode['budget']
-        )
-    rules = Rules.for_horizon(horizon)
-    return ReachMonitor(episode['seed'], episode['through_door'], episode['goal'], rules)
-
-
-def _state(robot: CameraRobot) -> np.ndarray:
-    """What the judge sees: the robot in px, on the table the block as well."""
-    truth = robot.truth()
-    places = [truth['pose'], truth['block']] if 'block' in truth else [truth['pose']]
-    scale = np.divide(robot.episode()['goal'][0], truth['goal'].x)
-    found = np.array([[place.x, place.y] for place in places]).flatten() * scale
-    return np.append(found, truth['block'].angle) if 'block' in truth else found
-
-
 def _drive(
     controller: Controller,
+    task: Task,
     robot: CameraRobot,
-    judge: Judge,
+    monitor: SuccessMonitor,
     period_s: float,
     times_s: list[float],
 ) -> bool:
     """Whether the goal is reached; solve times are added to `times_s`."""
     controller.reset()
-    controller.set_goal(robot.goal_picture())
+    controller.set_goal(robot.goal_image())
     step = 0
-    while not judge.update(_state(robot)):
+    while not monitor.update(task.state(robot.truth())):
         now_s = step * period_s
         now_ns = round(now_s * NANOSECONDS)
-        controller.observe(robot.picture(), now_ns)
+        controller.observe(robot.image(), now_ns)
         action = controller.command(now_ns).action
         if action is not None:
             robot.command(action, now_s)
@@ -303,13 +285,13 @@ def _drive(
             times_s.append(plan.solve_time_s)
         step += 1
         robot.advance_to(step * period_s)
-    return judge.result().reached
+    return monitor.result().reached
 
 
 def training(result: Result, device: torch.device) -> Iterator[None]:
     """Train encoder and predictor for a moment in each precision; the loss must fall."""
     recipe = RECIPES[MODEL]
-    world = TASKS[MODEL].draw(np.random.default_rng(0))
+    world = ROOMS[MODEL].draw(np.random.default_rng(0))
     motion = collect(world, TRAINED_EPISODES, recipe.length, recipe.seed)
     dataset = MotionDataset([world], motion, float(motion.actions.std()))
     for precision in ('float32', 'bfloat16'):
