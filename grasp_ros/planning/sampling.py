@@ -1,13 +1,16 @@
-"""What planners that draw action sequences share: noise, costs of rollouts, elites."""
+"""Planners that draw action sequences: their rounds, noise, costs of rollouts, elites."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import rollout
+from grasp_ros.planning.base import Deadline, SeededPlanner
 from grasp_ros.planning.candidates import Candidates, expand, judge
 from grasp_ros.planning.initial_guess import SeedOptions
 from grasp_ros.planning.objective import GoalDistance, rollout_cost
@@ -175,3 +178,83 @@ def merge(first: Elites, second: Elites, count: int) -> Elites:
         torch.cat([first.cost, second.cost], dim=1),
         count,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What a round draws from, and what earlier rounds leave to it.
+
+    Attributes:
+        rounds: made so far.
+        mean: of the Gaussian (B, T, A).
+        deviation: its standard deviation (B, T, A).
+        tried: action sequences (B, G, T, A) to try beside the drawn ones.
+        elites: the best ones known.
+    """
+
+    rounds: int
+    mean: Tensor
+    deviation: Tensor
+    tried: Tensor
+    elites: Elites
+
+    def refitted(
+        self, mean: Tensor, deviation: Tensor | None = None, elites: Elites | None = None
+    ) -> Search:
+        """The next round's search, which tries the new mean; what is not given stays."""
+        return replace(
+            self,
+            rounds=self.rounds + 1,
+            mean=mean,
+            deviation=self.deviation if deviation is None else deviation,
+            tried=mean[:, None],
+            elites=self.elites if elites is None else elites,
+        )
+
+
+Sampling = TypeVar('Sampling', bound=SamplingOptions)
+
+
+class SamplingPlanner(SeededPlanner[Sampling]):
+    """Rounds of drawing action sequences, rolling them out, and refitting a Gaussian to the best.
+
+    The best sequence of all rounds and the last mean are the candidates for the plan.
+    """
+
+    def _optimise(
+        self,
+        problem: PlanProblem,
+        seeds: Candidates,
+        generator: torch.Generator,
+        clock: Deadline,
+    ) -> tuple[Candidates, int]:
+        config = self.config
+        known = select(
+            seeds.actions, seeds.cost.nan_to_num(nan=float('inf')), seeds.cost.shape[1]
+        )
+        best = known.best(1)
+        deviation = initial_deviation(problem, config.initial_deviation)
+        search = Search(0, best.mean, deviation, seeds.actions, known)
+        while search.rounds < config.rounds and clock.allows_round():
+            samples = self._draw(problem, search, generator)
+            cost = sample_costs(
+                self.distance, problem, samples, config.path_weight, config.max_rows_per_call
+            )
+            best = merge(best, select(samples, cost, 1), 1)
+            search = self._refit(search, samples, cost)
+        ends = torch.cat([best.actions, search.mean[:, None]], dim=1)
+        return roll_out(self.distance, problem, ends, config.path_weight), search.rounds
+
+    def _draw(
+        self, problem: PlanProblem, search: Search, generator: torch.Generator
+    ) -> Tensor:
+        """Samples (B, N, T, A) of a round, those to be tried first."""
+        config = self.config
+        drawn = draw(
+            problem, search.mean, search.deviation, config.samples, config.noise_beta, generator
+        )
+        return torch.cat([search.tried, drawn], dim=1)[:, : config.samples]
+
+    @abstractmethod
+    def _refit(self, search: Search, samples: Tensor, cost: Tensor) -> Search:
+        """The search after a round of samples (B, N, T, A) with costs (B, N)."""

@@ -10,18 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.options import changed, option
 from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import (
     SamplingOptions,
+    SamplingPlanner,
+    Search,
     draw,
-    initial_deviation,
     merge,
-    roll_out,
-    sample_costs,
     select,
 )
 
@@ -41,38 +39,30 @@ class IcemConfig(SamplingOptions):
     decay: float = option(1.25, 'factor by which the samples decrease each round', 1, 100)
 
 
-class IcemPlanner(SeededPlanner[IcemConfig]):
+class IcemPlanner(SamplingPlanner[IcemConfig]):
     """iCEM behind the Planner protocol."""
 
-    def _optimise(
-        self,
-        problem: PlanProblem,
-        seeds: Candidates,
-        generator: torch.Generator,
-        clock: Deadline,
-    ) -> tuple[Candidates, int]:
+    def _draw(
+        self, problem: PlanProblem, search: Search, generator: torch.Generator
+    ) -> Tensor:
+        """Fewer samples in each round; the last round tries the mean, too."""
         config = self.config
-        elites = select(
-            seeds.actions, seeds.cost.nan_to_num(nan=float('inf')), config.elites
+        count = max(round(config.samples / config.decay**search.rounds), 2 * config.elites)
+        samples = draw(
+            problem, search.mean, search.deviation, count, config.noise_beta, generator
         )
-        best = elites.best(1)
-        mean = best.mean
-        deviation = initial_deviation(problem, config.initial_deviation)
+        if search.rounds == config.rounds - 1:
+            samples[:, 0] = search.mean
+        return samples
+
+    def _refit(self, search: Search, samples: Tensor, cost: Tensor) -> Search:
+        config = self.config
         kept = max(1, round(config.kept_elites * config.elites))
-        done = 0
-        while done < config.rounds and clock.allows_round():
-            count = max(round(config.samples / config.decay**done), 2 * config.elites)
-            samples = draw(problem, mean, deviation, count, config.noise_beta, generator)
-            if done == config.rounds - 1:
-                samples[:, 0] = mean
-            cost = sample_costs(
-                self.distance, problem, samples, config.path_weight, config.max_rows_per_call
-            )
-            carried = elites.best(kept if config.kept_elites or not done else 0)
-            elites = merge(select(samples, cost, config.elites), carried, config.elites)
-            best = merge(best, elites, 1)
-            mean = config.momentum * mean + (1 - config.momentum) * elites.mean
-            deviation = config.momentum * deviation + (1 - config.momentum) * elites.deviation
-            done += 1
-        ends = torch.cat([best.actions, mean[:, None]], dim=1)
-        return roll_out(self.distance, problem, ends, config.path_weight), done
+        carried = search.elites.best(kept if config.kept_elites or not search.rounds else 0)
+        elites = merge(select(samples, cost, config.elites), carried, config.elites)
+        old, new = config.momentum, 1 - config.momentum
+        return search.refitted(
+            old * search.mean + new * elites.mean,
+            old * search.deviation + new * elites.deviation,
+            elites,
+        )

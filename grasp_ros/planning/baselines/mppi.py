@@ -13,19 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates
 from grasp_ros.planning.options import option
-from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.planning.sampling import (
-    SamplingOptions,
-    draw,
-    initial_deviation,
-    merge,
-    roll_out,
-    sample_costs,
-    select,
-)
+from grasp_ros.planning.sampling import SamplingOptions, SamplingPlanner, Search
 
 
 @dataclass(frozen=True)
@@ -48,50 +37,24 @@ class MppiConfig(SamplingOptions):
     )
 
 
-class MppiPlanner(SeededPlanner[MppiConfig]):
-    """MPPI behind the Planner protocol."""
+class MppiPlanner(SamplingPlanner[MppiConfig]):
+    """MPPI behind the Planner protocol; the deviation of the noise stays."""
 
-    def _optimise(
-        self,
-        problem: PlanProblem,
-        seeds: Candidates,
-        generator: torch.Generator,
-        clock: Deadline,
-    ) -> tuple[Candidates, int]:
-        config = self.config
-        best = select(seeds.actions, seeds.cost.nan_to_num(nan=float('inf')), 1)
-        mean = best.mean
-        deviation = initial_deviation(problem, config.initial_deviation)
-        given = seeds.actions
-        done = 0
-        while done < config.rounds and clock.allows_round():
-            drawn = draw(
-                problem, mean, deviation, config.samples, config.noise_beta, generator
-            )
-            samples = torch.cat([given, drawn], dim=1)[:, : config.samples]
-            cost = sample_costs(
-                self.distance, problem, samples, config.path_weight, config.max_rows_per_call
-            )
-            best = merge(best, select(samples, cost, 1), 1)
-            mean = self._moved(mean, deviation, samples, cost)
-            given = mean[:, None]
-            done += 1
-        ends = torch.cat([best.actions, mean[:, None]], dim=1)
-        return roll_out(self.distance, problem, ends, config.path_weight), done
-
-    def _moved(self, mean: Tensor, deviation: Tensor, samples: Tensor, cost: Tensor) -> Tensor:
-        """The plan (B, T, A) after one round of samples (B, N, T, A) with costs (B, N)."""
+    def _refit(self, search: Search, samples: Tensor, cost: Tensor) -> Search:
         config = self.config
         worst = torch.where(cost.isfinite(), cost, -float('inf')).amax(dim=1, keepdim=True)
         finite = torch.where(cost.isfinite(), cost, worst).nan_to_num(neginf=0.0)
         tiny = torch.finfo(cost.dtype).tiny
         scale = (config.temperature * finite.std(dim=1, keepdim=True)).clamp(min=tiny)
+        mean = search.mean
         moves = samples - mean[:, None]
         excess = (finite - finite.amin(dim=1, keepdim=True)) / scale
         if config.control_weight:
-            whitened = mean / deviation.square().clamp(min=tiny)
+            whitened = mean / search.deviation.square().clamp(min=tiny)
             excess = excess + config.control_weight * torch.einsum(
                 'bta,bnta->bn', whitened, moves
             )
         weight = torch.softmax(torch.where(cost.isfinite(), -excess, -float('inf')), dim=1)
-        return mean + torch.einsum('bn,bnta->bta', weight.nan_to_num(nan=0.0), moves)
+        return search.refitted(
+            mean + torch.einsum('bn,bnta->bta', weight.nan_to_num(nan=0.0), moves)
+        )
