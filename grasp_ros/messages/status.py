@@ -18,7 +18,7 @@ from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import HasDecoder, WorldModel
 from grasp_ros.planning.problem import to_numpy
-from grasp_ros.planning.protocol import Planner, execution_of
+from grasp_ros.planning.protocol import Planner
 
 UNKNOWN = float('nan')
 FRAMES_SHOWN = 6
@@ -128,7 +128,7 @@ def build_status(
         dry_run=controller.config.dry_run,
         planner=planner_name,
         device=str(stack.model.device),
-        execution=execution_of(stack.planner),
+        execution=str(stack.planner.execution),
     )
 
 

@@ -51,21 +51,12 @@ class WorldModel(Protocol):
         ...
 
 
-@runtime_checkable
-class HasProprioception(Protocol):
-    """A world model whose latents end with what no picture shows.
-
-    Attributes:
-        visual_width: elements of the latents' last axis that pictures tell; the others, which
-            come from proprioception, are not compared with a goal's.
-    """
-
-    @property
-    def visual_width(self) -> int: ...  # noqa: D102 - see the class
-
-
 def visual(model: WorldModel, latents: Tensor) -> Tensor:
-    """The part of latents (..., *Z) that pictures tell: all of it in most models."""
+    """The part of latents (..., *Z) that images tell: all of it in most models.
+
+    A model with proprioception says in `visual_width` how many elements of the last axis that
+    are; the others are not compared with a goal's.
+    """
     width = getattr(model, 'visual_width', None)
     return latents if width is None or width == latents.shape[-1] else latents[..., :width]
 

@@ -14,7 +14,7 @@ import numpy as np
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import Status
 from grasp_ros.node.latency_trace import Latency, PhaseRecorder
-from grasp_ros.planning.protocol import EAGER
+from grasp_ros.planning.protocol import Execution
 
 
 class Level(IntEnum):
@@ -250,7 +250,7 @@ def _planning(span: Span, bounds: Thresholds) -> Judgement:
     oldest = max((status.plan_age for status in span.statuses), default=math.nan)
     if newest.state == State.RUNNING and oldest > bounds.plan_age:
         return Level.WARN, f'a plan was {oldest:.2f} s old', values
-    if newest.execution.startswith(f'{EAGER}: '):
+    if Execution.parse(newest.execution).failure:
         return Level.WARN, f'slower than it could be: {newest.execution}', values
     return Level.OK, f'{plans} plans', values
 

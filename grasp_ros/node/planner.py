@@ -45,7 +45,6 @@ from grasp_ros.planning.process_tuning import (
     keep_freed_memory,
     unfreeze,
 )
-from grasp_ros.planning.protocol import execution_failed, execution_of
 from grasp_ros.ros.parameter_declaration import declare, read, refusal, refuse_unknown
 from grasp_ros.ros.ros_messages import MESSAGE_TYPES, make_message, picture_kind, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
@@ -139,11 +138,11 @@ class PlannerNode(LifecycleNode):
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
             f'configured: {values["planner.name"]} on {parts.model.device} '
-            f'({execution_of(parts.planner)}), warm-up solves {times} ms'
+            f'({parts.planner.execution}), warm-up solves {times} ms'
         )
-        if execution_failed(parts.planner):
+        if parts.planner.execution.failure:
             self.get_logger().warning(
-                f'the planner is slower than it could be: {execution_of(parts.planner)}'
+                f'the planner is slower than it could be: {parts.planner.execution}'
             )
         return super().on_configure(state)
 

@@ -17,6 +17,7 @@ from grasp_ros.planning.cuda_graphs import Executor, wait_for
 from grasp_ros.planning.initial_guess import SeedOptions, action_choices, make_seeds
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.problem import Plan, PlanProblem
+from grasp_ros.planning.protocol import Execution
 
 TIMED_ROLLOUTS = 5
 JUDGEMENT_ROLLOUTS = 2.0
@@ -80,9 +81,9 @@ class SeededPlanner(ABC, Generic[Options]):
         self._rollout_step_s = 0.0
 
     @property
-    def execution(self) -> str:
-        """How solves run: 'eager', 'cuda graph', or why they could not be captured."""
-        return self.executor.status
+    def execution(self) -> Execution:
+        """How solves run, and why they could not be captured."""
+        return self.executor.execution
 
     def prepare(self, problem: PlanProblem) -> None:
         """Compute the greedy rollout's choices, capture, time the rollout that ends a solve."""

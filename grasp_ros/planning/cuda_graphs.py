@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from grasp_ros.planning.problem import PlanProblem
+from grasp_ros.planning.protocol import Execution
 
 WARM_UPS = 3
 PROBLEM_TENSORS = (
@@ -96,11 +97,9 @@ class Executor:
         self._failure = ''
 
     @property
-    def status(self) -> str:
-        """How functions run: 'eager', 'cuda graph', or 'eager: capture failed: ' and why."""
-        if self._failure:
-            return f'eager: capture failed: {self._failure}'
-        return self._name if self._recorded else 'eager'
+    def execution(self) -> Execution:
+        """How functions run: eagerly, or as what the recorder makes once there is something."""
+        return Execution(self._name if self._recorded else Execution.mode, self._failure)
 
     @property
     def can_record(self) -> bool:

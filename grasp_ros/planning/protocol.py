@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,7 +10,31 @@ import torch
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.problem import Plan, PlanProblem
 
-EAGER = 'eager'
+FAILED = 'eager: capture failed: '
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How the solves of a planner run.
+
+    Attributes:
+        mode: 'eager' or 'cuda graph'.
+        failure: why they are not captured, although they should be; empty where nothing failed.
+    """
+
+    mode: str = 'eager'
+    failure: str = ''
+
+    def __str__(self) -> str:
+        """As in PlanStatus.msg."""
+        return FAILED + self.failure if self.failure else self.mode
+
+    @classmethod
+    def parse(cls, text: str) -> Execution:
+        """The execution that `str` gave as `text`."""
+        if text.startswith(FAILED):
+            return cls(failure=text.removeprefix(FAILED))
+        return cls(text)
 
 
 @runtime_checkable
@@ -18,9 +43,13 @@ class Planner(Protocol):
 
     Attributes:
         distance: the goal distance that it minimises.
+        execution: how its solves run, after `prepare`.
     """
 
     distance: GoalDistance
+
+    @property
+    def execution(self) -> Execution: ...  # noqa: D102 - see the class
 
     def prepare(self, problem: PlanProblem) -> None:
         """Allocate, compile, capture and warm up for problems of these shapes."""
@@ -43,25 +72,3 @@ class Planner(Protocol):
             deadline_s: seconds after which the best plan so far is returned; None for no limit.
         """
         ...
-
-
-@runtime_checkable
-class HasExecution(Protocol):
-    """A planner that can run in more than one way.
-
-    Attributes:
-        execution: 'eager', 'cuda graph', or 'eager: capture failed: ' and why.
-    """
-
-    @property
-    def execution(self) -> str: ...  # noqa: D102 - see the class
-
-
-def execution_of(planner: Planner) -> str:
-    """How the planner runs, after `prepare`; 'eager' where it knows no other way."""
-    return planner.execution if isinstance(planner, HasExecution) else EAGER
-
-
-def execution_failed(planner: Planner) -> bool:
-    """Whether the planner runs eagerly because something faster failed."""
-    return execution_of(planner).startswith(f'{EAGER}: ')

@@ -11,6 +11,7 @@ from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import rollout
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.problem import Plan
+from grasp_ros.planning.protocol import Execution
 from harness.toy_models import LinearModel, ToyModel, picture, preprocess
 
 MS = 1_000_000
@@ -21,6 +22,8 @@ CONFIG = ControllerConfig(horizon=8, planning_delay=0.1)
 
 class ProportionalPlanner:
     """Each action goes a share of the way to the goal: the first one tells the state exactly."""
+
+    execution = Execution()
 
     def __init__(self, model, gain=0.2):
         self.model, self.gain = model, gain

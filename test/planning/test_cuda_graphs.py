@@ -11,6 +11,7 @@ from grasp_ros.planning.ablations.grasp_variants import GraspAblation, GraspAbla
 from grasp_ros.planning.cuda_graphs import CudaGraphs, Executor, tensors_of, with_tensors
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import PlanProblem
+from grasp_ros.planning.protocol import Execution
 from harness.toy_models import SmoothModelWithHead, problem_for
 
 CONFIG = GraspConfig(iterations=5, candidates=2, sync_every=3, greedy_choices=4, proposals=3)
@@ -90,7 +91,7 @@ def test_replayed_solves_equal_eager_ones(history, config):
     problem = problem_for(model, 6)
     planner.prepare(problem)
     planner.prepare(problem_for(model, 4))
-    assert planner.execution == 'cuda graph'
+    assert planner.execution == Execution('cuda graph')
     recorded, replayed = recorder.recorded, recorder.replayed
     for other in (problem, problem_for(model, 6, seed=7), problem_for(model, 4, seed=8)):
         eager = solve_twice(planner_of(model, config), other)
@@ -144,8 +145,10 @@ def test_a_failed_capture_is_told_and_planning_goes_on(caplog):
     planner = GraspPlanner(model, CONFIG, executor=Executor(CudaGraphs()))
     with caplog.at_level(logging.WARNING):
         planner.prepare(problem)
-    assert planner.execution.startswith('eager: capture failed: ')
-    assert len(planner.execution) > len('eager: capture failed: ')
+    execution = planner.execution
+    assert execution.mode == 'eager' and execution.failure
+    assert str(execution) == f'eager: capture failed: {execution.failure}'
+    assert Execution.parse(str(execution)) == execution
     assert [record.levelname for record in caplog.records] == ['WARNING']
     assert 'capturing the planner as a cuda graph failed' in caplog.text
     assert_same(solve_twice(planner, problem), solve_twice(GraspPlanner(model, CONFIG), problem))
@@ -155,7 +158,8 @@ def test_on_a_cpu_nothing_is_captured(caplog):
     model = SmoothModelWithHead(1, (4,), 2)
     planner = GraspPlanner(model, CONFIG)
     planner.prepare(problem_for(model, 6))
-    assert planner.execution == 'eager'
+    assert planner.execution == Execution()
+    assert Execution.parse('eager') == Execution()
     assert not caplog.records
 
 
@@ -178,6 +182,6 @@ def test_cuda_graphs_equal_eager_solves(history, config):
     eager = planner_of(model, replace(config, capture=False))
     problem = on_gpu(problem_for(model, 6))
     captured.prepare(problem)
-    assert captured.execution == 'cuda graph'
+    assert captured.execution == Execution('cuda graph')
     assert_same(solve_twice(captured, problem), solve_twice(eager, problem))
-    assert eager.execution == 'eager'
+    assert eager.execution == Execution()

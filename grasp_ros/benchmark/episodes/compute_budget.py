@@ -13,7 +13,7 @@ from grasp_ros.benchmark.run.variants import Variant, resolved
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.planning.protocol import Planner
+from grasp_ros.planning.protocol import Execution, Planner
 
 SIGN = ' x'
 SPENT_ON: Mapping[str, str] = {
@@ -61,6 +61,11 @@ class PlannerWrapper:
         """Pass everything on to `planner`."""
         self._planner = planner
         self.distance: GoalDistance = planner.distance
+
+    @property
+    def execution(self) -> Execution:
+        """See Planner."""
+        return self._planner.execution
 
     def prepare(self, problem: PlanProblem) -> None:
         """See Planner."""

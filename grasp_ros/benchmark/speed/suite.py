@@ -112,7 +112,7 @@ def full_solve(name: str, model: WorldModel, horizon: int = MIDDLE) -> Row:
         'iterations': plan.iterations,
         'threads': torch.get_num_threads(),
         'precision': planner.config.precision,
-        'execution': planner.execution,
+        'execution': str(planner.execution),
         'solve_ms': round(statistics.median(times), 3),
         'solve_quartiles_ms': quartiles(times),
     }

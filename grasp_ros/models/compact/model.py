@@ -171,7 +171,7 @@ class CompactModel(nn.Module):
 
     @property
     def visual_width(self) -> int:
-        """See HasProprioception."""
+        """Elements of a latent that images tell; the others come from proprioception."""
         return self.config.latent_dim
 
     @torch.no_grad()

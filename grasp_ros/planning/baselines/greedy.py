@@ -14,6 +14,7 @@ from grasp_ros.planning.initial_guess import action_choices, seed_rollouts
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
+from grasp_ros.planning.protocol import Execution
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class GreedyConfig(DistanceOptions):
 
 class GreedyPlanner:
     """Takes at each step the action whose prediction is nearest to the goal."""
+
+    execution = Execution()
 
     def __init__(self, model: WorldModel, config: GreedyConfig) -> None:
         """Raise ValueError if the goal distance needs a head that the model has not."""

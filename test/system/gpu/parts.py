@@ -164,7 +164,7 @@ def _compared(case: Case, model: WorldModel) -> Row:
         'model': case.model,
         'horizon': case.horizon,
         'options': dict(case.options),
-        'execution': captured.execution,
+        'execution': str(captured.execution),
         'action_difference': difference('actions'),
         'cost_difference': difference('terminal_cost'),
         'captured_ms': _warm_ms(captured, problem, pairs[-1][0]),
@@ -239,7 +239,7 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
         row: Row = {
             'task': loop.task,
             'device': str(parts.model.device),
-            'execution': getattr(parts.planner, 'execution', 'eager'),
+            'execution': str(parts.planner.execution),
             'reached': 0,
             'episodes': 0,
             'solve_ms': None,
