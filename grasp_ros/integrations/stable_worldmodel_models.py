@@ -16,7 +16,7 @@ from torch import Tensor
 from grasp_ros.models.protocol import Observation
 
 Info = Mapping[str, Any]
-"""What the library's environments and policies hand over: arrays (B, K, ...) by name."""
+"""Observations of the library's environments and policies: arrays (B, K, ...) by name."""
 
 NOT_OBSERVED = ('action', 'action_history')
 DEFAULT_HISTORY = 3
@@ -68,7 +68,7 @@ class VectorModel:
         return latents
 
     def step(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """See LibraryModel."""
+        """Predict the next latents; see `LibraryModel.step`."""
         predicted = self.model.predict(latents, self.model.action_encoder(actions))
         assert isinstance(predicted, Tensor)
         return predicted[:, -1]
@@ -101,7 +101,7 @@ class PatchModel:
         return found
 
     def step(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """See LibraryModel."""
+        """Predict the next latents; see `LibraryModel.step`."""
         encoders = self.model.extra_encoders
         names = list(encoders)
         after = sum(encoders[key].emb_dim for key in names[names.index('action') + 1 :])
@@ -161,14 +161,14 @@ class AdaptedModel:
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Tensor:
-        """See WorldModel; proprioception is called `proprio`, as in the library."""
+        """Encode; proprioception is called `proprio`, as in the library."""
         info: dict[str, Any] = {'pixels': observation.images}
         if observation.proprioception is not None:
             info['proprio'] = observation.proprioception
         return self.library.embed(info)
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """See WorldModel; rows with as many unseen frames are predicted together."""
+        """Predict; rows with as many unseen frames are predicted together."""
         if self.history == 1:
             return self.library.step(latents, actions)
         unseen = latents.flatten(2)[:, :, 0].isnan().sum(dim=1).clamp(max=self.history - 1)

@@ -1,4 +1,4 @@
-"""What the numbers of a command mean: kind, units, limits, statistics. Needs numpy only."""
+"""Meaning of the numbers in a command: kind, limits, statistics. Needs numpy only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 class ActionKind(str, Enum):
-    """What an action commands; it decides which action stops the robot."""
+    """Kind of quantity that an action commands; it decides which action stops the robot."""
 
     VELOCITY = 'velocity'
     EFFORT = 'effort'

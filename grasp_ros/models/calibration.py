@@ -1,4 +1,4 @@
-"""What a manifest says of distances and of pictures: measured on data recorded with the model."""
+"""Calibration in a manifest: goal distance to steps, unusual images; measured on held-out data."""
 
 from __future__ import annotations
 

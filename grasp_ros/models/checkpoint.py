@@ -162,7 +162,7 @@ def _build(manifest: Manifest, path: Path) -> LearnedModel:
 
 
 def _check(manifest: Manifest, config: Any, folder: Path) -> None:
-    """Whether the manifest is of a model of that configuration."""
+    """Check that the manifest fits a model of that configuration."""
     if isinstance(config, ExportedConfig):
         size = (config.image_height, config.image_width)
     else:

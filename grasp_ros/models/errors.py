@@ -1,4 +1,4 @@
-"""What goes wrong with models on disk."""
+"""Errors of model files, and the check that a user trusts a program."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def trusted_file() -> Path:
 
 
 def is_trusted(sha256: str) -> bool:
-    """Whether the user has trusted a program of that content."""
+    """Return whether the user has trusted a program of that content."""
     try:
         return sha256 in trusted_file().read_text().split()
     except OSError:

@@ -118,7 +118,7 @@ def _public_adam(
 
 
 def _agrees(name: str, matches: Callable[[], bool]) -> bool:
-    """Whether a kernel computes what its substitute does, in this PyTorch."""
+    """Return whether a kernel agrees with its public substitute in this PyTorch."""
     try:
         works, reason = matches(), 'it computes something else'
     except (AttributeError, RuntimeError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""What a model folder says of itself: the schema of manifest.json."""
+"""Schema of manifest.json, which tells all about a model but its weights."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Manifest(Strict):
 
     @property
     def inputs(self) -> SensorSpec:
-        """What the model wants to see, in the core's terms."""
+        """Sensors that the model takes."""
         felt = self.proprioception
         space = None if felt is None else ProprioceptionSpace(
             tuple(felt.names), tuple(felt.units), np.array(felt.mean), np.array(felt.std)

@@ -1,4 +1,4 @@
-"""What a planner needs of a world model, and the serial rollout."""
+"""The world-model protocol that planners rely on, and the serial rollout."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class HasLinearisation(Protocol):
     """A world model that differentiates its predictor faster than autograd does."""
 
     def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
-        """What `predict` gives for the same arguments, and its vector-Jacobian product."""
+        """Predict as `predict` does, and return the vector-Jacobian product beside it."""
         ...
 
 
@@ -104,7 +104,7 @@ class HasTimeToReachGradient(HasTimeToReach, Protocol):
     """A world model that differentiates its learned distance faster than autograd does."""
 
     def time_to_reach_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        """What `time_to_reach` gives, and the gradient of its sum in the latents (..., *Z).
+        """Time to reach, and the gradient of its sum in the latents (..., *Z).
 
         The goals broadcast against the latents, not the other way round.
         """
@@ -124,7 +124,7 @@ class HasDecoder(Protocol):
 
 
 def provides(model: WorldModel, protocol: type) -> bool:
-    """Whether the model has the methods of a protocol without other members."""
+    """Return whether a model has all methods of a protocol."""
     # isinstance looks the protocol's members up every time: too long inside an iteration.
     return issubclass(type(model), protocol)
 
@@ -236,7 +236,7 @@ def rollout(model: WorldModel, context: Tensor, past_actions: Tensor, actions: T
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a world model's encoder sees.
+    """Images and proprioception, the input of a world model's encoder.
 
     Attributes:
         images: (B, K, 3, h, w) float RGB in [0, 1]; of C > 1 cameras (B, K, C, 3, h, w), in the

@@ -1,4 +1,4 @@
-"""What an observation is made of: cameras and proprioception."""
+"""Sensors of an observation: cameras and proprioception."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class ProprioceptionSpace:
-    """What a robot feels of itself, in physical units, and how a model's inputs map to it.
+    """Proprioception: names, physical units, and the normalisation of a model's input.
 
     Attributes:
         names: (Q,) of the components.
@@ -42,7 +42,7 @@ CAMERA = 'camera'
 
 @dataclass(frozen=True, eq=False)
 class SensorSpec:
-    """What a model wants to see.
+    """Sensors that a model takes.
 
     Attributes:
         cameras: their names, in the order of the model's input.

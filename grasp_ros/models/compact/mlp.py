@@ -13,7 +13,7 @@ from grasp_ros.models.fast_kernels import linear
 
 
 def records_gradients() -> bool:
-    """Whether autograd, backward or forward, follows what is computed now."""
+    """Return whether autograd, backward or forward, follows what is computed now."""
     return torch.is_grad_enabled() or forward_ad._current_level >= 0
 
 

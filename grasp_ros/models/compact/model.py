@@ -220,7 +220,7 @@ class CompactModel(nn.Module):
 
     @torch.no_grad()
     def linearise(self, latents: Tensor, actions: Tensor) -> tuple[Tensor, Pullback]:
-        """See HasLinearisation."""
+        """Predict with the vector-Jacobian product; see `HasLinearisation`."""
         latest = latents[:, -1]
         outputs, pull = mlp.linearise(
             self.predictor, torch.cat([latest, actions[:, -1]], dim=-1)
@@ -251,7 +251,7 @@ class CompactModel(nn.Module):
 
     @torch.no_grad()
     def time_to_reach_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        """See HasTimeToReachGradient."""
+        """Time to reach with its gradient; see `HasTimeToReachGradient`."""
         ends, rows = self._both_ends(latents, goal)
         embedded, pull = mlp.linearise(self.reach_embedding, ends)
         gap = self._gap(embedded, rows, latents, goal)
@@ -294,7 +294,7 @@ class CompactModel(nn.Module):
 
     @property
     def knows_manifold(self) -> bool:
-        """Whether `off_manifold` can be asked."""
+        """Return whether the model knows latents of its training, for `off_manifold`."""
         return self.config.manifold_hidden > 0
 
     def off_manifold(self, latents: Tensor) -> Tensor:

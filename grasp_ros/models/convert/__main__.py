@@ -92,7 +92,7 @@ def _converted(
 
 
 def _statistics(options: argparse.Namespace) -> dict[str, Any]:
-    """What is known of actions and proprioception."""
+    """Statistics of actions and proprioception, and where they come from."""
     if options.statistics is None:
         task = TASKS[options.task]
         return {

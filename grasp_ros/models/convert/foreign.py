@@ -1,4 +1,4 @@
-"""What the checkpoints of other projects have in common, and how they become ours."""
+"""Common steps of every conversion, from a published checkpoint to a model folder."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ REAL = {
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What a checkpoint holds.
+    """Contents of a checkpoint.
 
     Attributes:
         tensors: by dotted name, as of a state dict.
@@ -63,7 +63,7 @@ class Contents:
 
 
 class StandIn:
-    """What a pickle makes of a class that is not to be had: it remembers its state."""
+    """Stand-in for a pickled class that is not importable; it keeps the state."""
 
     state: dict[str, Any]
 
@@ -153,7 +153,7 @@ def read_checkpoint(path: Path, trust: bool, say: Callable[[str], None] = print)
 
 
 def _names_more_than_numbers(content: bytes) -> bool:
-    """Whether PyTorch would surely refuse the file with weights_only; else it must be tried."""
+    """Return whether PyTorch is sure to refuse the file with weights_only."""
     try:
         return bool(torch.serialization.get_unsafe_globals_in_checkpoint(io.BytesIO(content)))
     except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
@@ -279,7 +279,7 @@ def unpickle(content: bytes, names: list[str]) -> tuple[dict[str, Tensor], dict[
 
 
 def _pickle_module(names: frozenset[str]) -> Any:
-    """What torch.load takes for the module pickle."""
+    """Replacement for the module pickle, as torch.load takes it."""
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module_name: str, global_name: str, /) -> Any:

@@ -80,7 +80,7 @@ class ExportedModel(nn.Module):
         return self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
-        """See WorldModel."""
+        """Encode; see `WorldModel.encode`."""
         return self.predictor(latents, actions)
 
 
@@ -151,7 +151,7 @@ def _program(path: Path, content: bytes) -> torch.export.ExportedProgram:
 
 
 def shapes_of(encoder: Any, predictor: Any, folder: Path) -> ExportedConfig:
-    """What two programs take and give, if both agree.
+    """Shapes that both programs agree on, input and output.
 
     Args:
         encoder: ExportedProgram.
@@ -226,7 +226,7 @@ def _text(shape: tuple[int, ...]) -> str:
 
 
 def _try(model: ExportedModel, folder: Path) -> None:
-    """Whether the predictor can be differentiated, and gives the same alone as among others."""
+    """Check that the predictor is differentiable and treats each row of a batch alone."""
     config = model.config
     like: dict[str, Any] = {'device': model.device, 'dtype': model.dtype}
     latents = torch.linspace(-1, 1, EXAMPLE * config.history * config.latent_dim, **like)

@@ -21,7 +21,7 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(heads * head_width, width))
 
     def forward(self, tokens: Tensor, sees: Tensor | None, last: int | None = None) -> Tensor:
-        """What each token takes from those that it sees.
+        """Attention: what each token takes from those that it sees.
 
         Args:
             tokens: (N, L, D).
