@@ -160,9 +160,9 @@ def test_commands_of_make_and_ros_exist(page):
 
 @pytest.mark.parametrize('page', WRITTEN, ids=name)
 def test_parameters_exist(page):
-    from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
+    from grasp_ros.parameters.table import KNOWN
 
-    known = {row.name for row in (*PARAMETERS, *BASELINE_PARAMETERS)}
+    known = set(KNOWN)
     groups = '|'.join({row.split('.')[0] for row in known if '.' in row})
     spans = re.findall(r'`([^`]+)`', prose(page))
     named = [span.split(':')[0] for span in spans if re.match(rf'({groups})\.\w+(: \S+)?$', span)]

@@ -20,6 +20,7 @@ from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.status import LoopStatistics, build_status, plan_fields
+from grasp_ros.parameters.table import NodeParameters
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class Recording:
         self,
         bag: BagWriter,
         parts: PlannerStack,
-        values: dict[str, Any],
+        params: NodeParameters,
         layout: CommandLayout,
         topics: OutputTopics,
     ) -> None:
-        """Write into `bag`, as the parameter `values` say."""
+        """Write into `bag`, as the parameters say."""
         self._bag = bag
         self._parts = parts
-        self._values = values
+        self._params = params
         self._layout = layout
         self._topics = topics
         self._report: PlanReport | None = None
@@ -73,7 +74,7 @@ class Recording:
 
     def _tick(self, now_ns: int, command: Command) -> None:
         topics, layout = self._topics, self._layout
-        if command.action is not None and not self._values['dry_run']:
+        if command.action is not None and not self._params.dry_run:
             message = layout.encode(command.action, time_message(now_ns))
             self._bag.write(topics.command, layout.command_type, now_ns, message)
         loop = LoopStatistics(
@@ -84,7 +85,7 @@ class Recording:
             images_refused=self._images_refused,
             solves_late=0,
         )
-        name = self._values['planner.name']
+        name = self._params.planner.name
         status = build_status(self._parts, command, loop, now_ns, name)
         self._write(topics.status, STATUS, now_ns, now_ns, vars(status))
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -26,10 +25,12 @@ from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.models.registry import LearnedModel
 from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.table import CommandParameters, NodeParameters, planner_options
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.planning.registry import PLANNERS, build
+from grasp_ros.planning.registry import PLANNERS
 
+FloatArray = NDArray[np.float64]
 VISIBLE = 0.25
 """Of the squared latent change of one step: half a step of motion is seen by any camera."""
 
@@ -151,7 +152,7 @@ MAX_STOP_S = 5.0
 
 @dataclass(frozen=True)
 class PlannerStack:
-    """What a configured node works with.
+    """Controller with the model and planner that it is made of.
 
     Attributes:
         controller: prepared and warmed up.
@@ -168,13 +169,13 @@ class PlannerStack:
     warm_up_s: list[float]
 
 
-def assemble(
-    values: dict[str, Any], timer: Timer = untimed, dtype: torch.dtype = torch.float32
+def build_stack(
+    params: NodeParameters, timer: Timer = untimed, dtype: torch.dtype = torch.float32
 ) -> PlannerStack:
     """Load the model, build the planner, warm up; for the planning thread.
 
     Args:
-        values: of the parameters.
+        params: of the node.
         timer: of the phases of planning.
         dtype: of the model.
 
@@ -182,59 +183,54 @@ def assemble(
         ParameterError: naming the parameter that cannot be used.
         CheckpointError: naming the file that cannot be used.
     """
-    torch.set_num_threads(values['torch_threads'])
-    device = choose_device(values['device'])
-    model, manifest = load_model(find_model(values['model']), device, dtype)
-    _check_rate(values['control_rate'], manifest)
-    _check_plan_age(values, manifest)
-    planner = build_planner(values, model)
-    limits = build_limits(values, manifest.action_space)
+    torch.set_num_threads(params.torch_threads)
+    device = choose_device(params.device)
+    model, manifest = load_model(find_model(params.model), device, dtype)
+    _check_rate(params.control_rate, manifest)
+    _check_plan_age(params, manifest)
+    planner = build_planner(params, model)
+    limits = build_limits(params.command, params.control_rate, manifest.action_space)
     controller = build_controller(
-        model, manifest, planner, limits, controller_config(values), values['goal_tolerance'], timer
+        model, manifest, planner, limits, controller_config(params), params.goal_tolerance, timer
     )
     return PlannerStack(controller, model, manifest, planner, controller.prepare())
 
 
-def reconfigure(parts: PlannerStack, values: dict[str, Any]) -> None:
+def reconfigure(stack: PlannerStack, params: NodeParameters) -> None:
     """Have the controller follow changed values of the parameters that may change."""
-    config = controller_config(values)
-    parts.controller.reconfigure(
-        policy_for(parts.manifest, parts.planner.distance, config, values['goal_tolerance'])
+    config = controller_config(params)
+    stack.controller.reconfigure(
+        policy_for(stack.manifest, stack.planner.distance, config, params.goal_tolerance)
     )
 
 
-def controller_config(values: dict[str, Any]) -> ControllerConfig:
+def controller_config(params: NodeParameters) -> ControllerConfig:
     """The policy that the parameters ask for, without what the manifest says."""
     return ControllerConfig(
-        horizon=values['planner.horizon'],
-        horizon_mode=values['planner.horizon_mode'],
-        horizon_floor=values['planner.horizon_floor'],
-        image_timeout=values['image_timeout'],
-        sync_tolerance=values['sync_tolerance'],
-        max_plan_age=values['max_plan_age'],
-        planning_delay=values['planning_delay'],
-        estimate_delay=values['latency_compensation'] == 'estimated',
-        replan_period=values['planner.replan_period'],
-        deadline=values['planner.deadline'] or None,
-        max_defect=values['max_plan_defect'] or float('inf'),
-        stall_time=values['planner.stall_time'],
-        give_up_time=values['goal.give_up_time'],
-        stop_decay=values['command.stop_decay'],
-        dry_run=values['dry_run'],
-        seed=values['seed'],
-        guard=guard_config(values),
-    )
-
-
-def guard_config(values: dict[str, Any]) -> GuardConfig:
-    """Bounds of pictures; from which change on motion is visible is for the manifest to say."""
-    return GuardConfig(
-        frozen_timeout=values['frozen_timeout'],
-        frozen_tolerance=values['frozen_tolerance'],
-        min_brightness=values['min_brightness'],
-        min_contrast=values['min_contrast'],
-        max_novelty=values['max_novelty'],
-        novel_images=values['novel_images'],
+        horizon=params.planner.horizon,
+        horizon_mode=params.planner.horizon_mode,
+        horizon_floor=params.planner.horizon_floor,
+        image_timeout=params.image_timeout,
+        sync_tolerance=params.sync_tolerance,
+        max_plan_age=params.max_plan_age,
+        planning_delay=params.planning_delay,
+        estimate_delay=params.latency_compensation == 'estimated',
+        replan_period=params.planner.replan_period,
+        deadline=params.planner.deadline or None,
+        max_defect=params.max_plan_defect or math.inf,
+        stall_time=params.planner.stall_time,
+        give_up_time=params.goal.give_up_time,
+        stop_decay=params.command.stop_decay,
+        dry_run=params.dry_run,
+        seed=params.seed,
+        guard=GuardConfig(
+            frozen_timeout=params.frozen_timeout,
+            frozen_tolerance=params.frozen_tolerance,
+            min_brightness=params.min_brightness,
+            min_contrast=params.min_contrast,
+            max_novelty=params.max_novelty,
+            novel_images=params.novel_images,
+        ),
     )
 
 
@@ -263,47 +259,48 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def build_planner(values: dict[str, Any], model: LearnedModel) -> Planner:
-    """The planner that `planner.name` asks for.
+def build_planner(params: NodeParameters, model: LearnedModel) -> Planner:
+    """The planner that `planner.name` selects, with its options.
 
     Raises:
         ParameterError: if it cannot plan with this model.
     """
-    name = values['planner.name']
-    options = {
-        option.name: values[f'{name}.{option.name}'] for option in fields(PLANNERS[name].config)
-    }
+    name, options = params.planner.name, planner_options(params)
     try:
-        goal_distance(model, options['goal_distance'])
+        goal_distance(model, options.goal_distance)
     except ValueError as error:
         raise ParameterError(f"parameter '{name}.goal_distance': {error}") from error
     try:
-        return build(name, model, options)
+        return PLANNERS[name].planner(model, options)
     except ValueError as error:
         raise ParameterError(f"parameter 'planner.name': {error}") from error
 
 
-def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
+def build_limits(params: CommandParameters, control_rate: float, space: ActionSpace) -> Limits:
     """The model's box, tightened, and the rate and acceleration limits; `command.*` parameters.
+
+    Args:
+        params: of the commands.
+        control_rate: commands per second, Hz.
+        space: of the model's actions.
 
     Raises:
         ParameterError: if a list has the wrong length, leaves no room for a command or no way to
             stop, or lets a stop take too long.
     """
 
-    def given(name: str, default: NDArray[np.float64]) -> NDArray[np.float64]:
-        listed = values[name]
-        if not listed:
+    def given(name: str, values: Sequence[float], default: FloatArray) -> FloatArray:
+        if not values:
             return default
-        if len(listed) != space.size:
+        if len(values) != space.size:
             raise ParameterError(
-                f'parameter {name!r} has {len(listed)} entries; the model commands '
+                f'parameter {name!r} has {len(values)} entries; the model commands '
                 f'{space.size}: {", ".join(space.names)}'
             )
-        return np.array(listed, dtype=np.float64)
+        return np.array(values, dtype=np.float64)
 
-    low = np.maximum(space.low, given('command.low', space.low))
-    high = np.minimum(space.high, given('command.high', space.high))
+    low = np.maximum(space.low, given('command.low', params.low, space.low))
+    high = np.minimum(space.high, given('command.high', params.high, space.high))
     if not (low < high).all():
         raise ParameterError(
             f"parameters 'command.low' and 'command.high' leave no room: {low.tolist()} to "
@@ -315,9 +312,10 @@ def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
             f'never stop: {low.tolist()} to {high.tolist()}'
         )
     unlimited = np.full(space.size, np.inf)
-    rate = given('command.max_rate', unlimited)
-    limits = Limits(low, high, rate, given('command.max_acceleration', unlimited))
-    stop_s = longest_stop(space, limits, 1 / values['control_rate'])
+    rate = given('command.max_rate', params.max_rate, unlimited)
+    acceleration = given('command.max_acceleration', params.max_acceleration, unlimited)
+    limits = Limits(low, high, rate, acceleration)
+    stop_s = longest_stop(space, limits, 1 / control_rate)
     if stop_s > MAX_STOP_S:
         raise ParameterError(
             f"parameters 'command.max_rate' and 'command.max_acceleration': a stop may take "
@@ -327,15 +325,15 @@ def build_limits(values: dict[str, Any], space: ActionSpace) -> Limits:
     return limits
 
 
-def _check_plan_age(values: dict[str, Any], manifest: Manifest) -> None:
+def _check_plan_age(params: NodeParameters, manifest: Manifest) -> None:
     """Plans begin whole model steps after their picture and serve until the next one begins."""
     step = manifest.model_dt
-    begins = max(1, math.ceil(values['planning_delay'] / step)) * step
-    serves = replan_period(values['planner.replan_period'], manifest) + 1 / values['control_rate']
+    begins = max(1, math.ceil(params.planning_delay / step)) * step
+    serves = replan_period(params.planner.replan_period, manifest) + 1 / params.control_rate
     needed = begins + serves
-    if values['max_plan_age'] < needed:
+    if params.max_plan_age < needed:
         raise ParameterError(
-            f"parameter 'max_plan_age' is {values['max_plan_age']:g} s, but with model steps of "
+            f"parameter 'max_plan_age' is {params.max_plan_age:g} s, but with model steps of "
             f'{step:g} s the picture behind a plan is up to {needed:g} s old while it is executed; '
             f'set it to {1.5 * needed:g}, say'
         )

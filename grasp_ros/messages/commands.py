@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -184,13 +184,33 @@ class CommandLayout:
         return np.asarray(point, np.float64)[order]
 
 
+class CommandSettings(Protocol):
+    """What the parameters `command.*` say of the messages."""
+
+    @property
+    def type(self) -> str:
+        """One of `COMMAND_TYPES`."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Field of a twist for each component."""
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Joint for each component of a JointTrajectory."""
+
+    @property
+    def frame_id(self) -> str:
+        """Frame of the commands."""
+
+
 def command_layout(
-    values: dict[str, Any], manifest: Manifest, make: MakeMessage
+    settings: CommandSettings, manifest: Manifest, make: MakeMessage
 ) -> CommandLayout:
     """How a model's commands lie in messages, by the parameters.
 
     Args:
-        values: of the parameters.
+        settings: of the commands.
         manifest: of the model.
         make: makes the messages.
 
@@ -198,13 +218,13 @@ def command_layout(
         ValueError: if the parameters do not fit the model.
     """
     return CommandLayout(
-        command_type=values['command.type'],
+        command_type=settings.type,
         kind=manifest.action.kind,
         size=len(manifest.action.names),
         period_s=1.0 / manifest.control_rate,
-        fields=tuple(values['command.fields']),
-        joint_names=tuple(values['command.joint_names']),
-        frame_id=values['command.frame_id'],
+        fields=settings.fields,
+        joint_names=settings.joint_names,
+        frame_id=settings.frame_id,
         make=make,
     )
 

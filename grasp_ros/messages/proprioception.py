@@ -129,12 +129,13 @@ def _joint(message: Any, name: str) -> float:
 
 
 def proprioception_layout(
-    values: dict[str, Any], inputs: SensorSpec
+    message_type: str, fields: Sequence[str], inputs: SensorSpec
 ) -> ProprioceptionLayout | None:
     """How a model's proprioception lies in messages; None for a model without.
 
     Args:
-        values: of the parameters.
+        message_type: the parameter `proprioception.type`.
+        fields: the parameter `proprioception.fields`.
         inputs: of the model.
 
     Raises:
@@ -142,8 +143,4 @@ def proprioception_layout(
     """
     if inputs.proprioception is None:
         return None
-    return ProprioceptionLayout(
-        values['proprioception.type'],
-        inputs.proprioception.names,
-        tuple(values['proprioception.fields']),
-    )
+    return ProprioceptionLayout(message_type, inputs.proprioception.names, fields)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
@@ -14,7 +13,9 @@ from std_msgs.msg import Header
 from grasp_ros.messages.status import Status
 from grasp_ros.node.health import Entry, Health, Level, Thresholds
 from grasp_ros.node.latency_trace import LatencyTrace, PhaseRecorder
+from grasp_ros.parameters.table import NodeParameters
 from grasp_ros.ros.qos import diagnostics_qos
+from grasp_ros.ros.rclpy_private import lifecycle_state
 
 PERIOD_S = 1.0
 LEVELS = {
@@ -38,11 +39,11 @@ class Diagnostics:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         node.create_timer(PERIOD_S, self._publish, clock=steady)
 
-    def start(self, values: dict[str, Any]) -> None:
+    def start(self, params: NodeParameters) -> None:
         """Begin an activation with these parameters."""
         self._phases.clear()
-        self._health = Health(Thresholds.of(values), self._phases, time.monotonic())
-        path, log = values['trace_file'], self._node.get_logger()
+        self._health = Health(Thresholds.of(params), self._phases, time.monotonic())
+        path, log = params.trace_file, self._node.get_logger()
         if not path:
             return
         try:
@@ -72,7 +73,7 @@ class Diagnostics:
         if self._health is not None:
             entries = self._health.entries(time.monotonic())
         else:
-            state = self._node._state_machine.current_state[1]
+            state = lifecycle_state(self._node)
             entries = [Entry('controller', Level.OK, state, {'lifecycle': state})]
         statuses = [
             DiagnosticStatus(

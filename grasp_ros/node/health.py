@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
 
 import numpy as np
 
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import Status
 from grasp_ros.node.latency_trace import Latency, PhaseRecorder
+from grasp_ros.parameters.table import NodeParameters
 from grasp_ros.planning.protocol import Execution
 
 
@@ -90,14 +90,14 @@ class Thresholds:
     hold: float
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> Thresholds:
+    def of(cls, params: NodeParameters) -> Thresholds:
         """From the node's parameters."""
         return cls(
-            image_age=values['image_timeout'] / 2,
-            plan_age=values['max_plan_age'] / 2,
-            jitter=values['diagnostics.max_jitter'],
-            prediction_error=values['diagnostics.max_prediction_error'],
-            hold=values['diagnostics.hold_time'],
+            image_age=params.image_timeout / 2,
+            plan_age=params.max_plan_age / 2,
+            jitter=params.diagnostics.max_jitter,
+            prediction_error=params.diagnostics.max_prediction_error,
+            hold=params.diagnostics.hold_time,
         )
 
 

@@ -13,6 +13,7 @@ from std_srvs.srv import SetBool
 from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec, image_topic
 from grasp_ros.msg import ActionPlan, PlanStatus
 from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.table import NodeParameters
 from grasp_ros.ros.qos import (
     command_qos,
     goal_image_qos,
@@ -48,7 +49,7 @@ class Topics:
 
 def make_topics(
     node: LifecycleNode,
-    values: dict[str, Any],
+    params: NodeParameters,
     command_type: type[Any],
     inputs: SensorSpec,
     on_image: Callable[[Any, str], None],
@@ -56,28 +57,32 @@ def make_topics(
     on_goal: Callable[[Any], None],
     on_enable: Callable[[SetBool.Request, SetBool.Response], SetBool.Response],
 ) -> Topics:
-    """Make the interfaces that the parameter `values` and the model's inputs ask for.
+    """Make the interfaces that the parameters and the model's inputs ask for.
 
     Raises:
         ParameterError: if a message type is not installed.
     """
     options = {'qos_overriding_options': overridable()}
 
-    def picture(topic: str) -> type[Any]:
-        return CompressedImage if values[f'{topic}.compressed'] else Image
+    def image_type(compressed: bool) -> type[Any]:
+        return CompressedImage if compressed else Image
 
     def camera(name: str) -> Any:
         topic = image_topic(inputs, name)
         return node.create_subscription(
-            picture('image'), topic, lambda message: on_image(message, name), image_qos(), **options
+            image_type(params.image.compressed),
+            topic,
+            lambda message: on_image(message, name),
+            image_qos(),
+            **options,
         )
 
     felt: tuple[Any, ...] = ()
     if inputs.proprioception is not None:
-        kind = message_class(values['proprioception.type'])
+        kind = message_class(params.proprioception.type)
         if kind is None:
             raise ParameterError(
-                f"parameter 'proprioception.type' is {values['proprioception.type']!r}, whose "
+                f"parameter 'proprioception.type' is {params.proprioception.type!r}, whose "
                 'package is not installed'
             )
         felt = (
@@ -95,10 +100,10 @@ def make_topics(
             *map(camera, inputs.cameras),
             *felt,
             node.create_subscription(
-                picture('goal_image'),
+                image_type(params.goal_image.compressed),
                 'goal_image',
                 on_goal,
-                goal_image_qos(values['goal_image.durability']),
+                goal_image_qos(params.goal_image.durability),
                 **options,
             ),
         ),

@@ -10,17 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import wait
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.parameter import Parameter
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool
 
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.factory import PlannerStack, assemble, reconfigure
+from grasp_ros.control.factory import PlannerStack, build_stack, reconfigure
 from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
 from grasp_ros.messages.commands import command_layout
@@ -32,25 +30,25 @@ from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import take_image, take_proprioception
 from grasp_ros.node.interfaces import Topics, make_topics
 from grasp_ros.node.latency_trace import PhaseRecorder
+from grasp_ros.node.live_parameters import LiveParameters
 from grasp_ros.node.planning_thread import PlanningThread, leave
 from grasp_ros.node.reach_goal import ReachGoalServer
 from grasp_ros.node.replanner import Replanner
 from grasp_ros.node.status_publisher import StateLog, StatusPublisher, TickMonitor
 from grasp_ros.node.watchdog import Watchdog, model_files
 from grasp_ros.parameters.parameter import ParameterError
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
+from grasp_ros.parameters.table import NodeParameters
 from grasp_ros.planning.process_tuning import (
     allocate_from_one_heap,
     freeze,
     keep_freed_memory,
     unfreeze,
 )
-from grasp_ros.ros.parameter_declaration import declare, read, refusal, refuse_unknown
+from grasp_ros.ros.rclpy_private import lifecycle_state
 from grasp_ros.ros.ros_messages import MESSAGE_TYPES, make_message, picture_kind, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
 
 ACKNOWLEDGE_S = 0.2
-TABLE = PARAMETERS + BASELINE_PARAMETERS
 SWITCH_INTERVAL_S = 0.0001
 
 
@@ -72,42 +70,39 @@ class PlannerNode(LifecycleNode):
         """
         super().__init__('planner')
         self._ended = ended
-        declare(self, TABLE)
-        refuse_unknown(self, self._parameter_overrides, TABLE, REMOVED)
+        self._live_parameters = LiveParameters(self, self._on_parameters_changed)
         self._thread = PlanningThread()
         self._phases = PhaseRecorder()
         self._diagnostics = Diagnostics(self, self._phases)
         self._log = StateLog(self.get_logger())
         self._warn = self._log.warn
-        self._values: dict[str, Any] = {}
         self._parts: PlannerStack | None = None
-        self._configured = False
         self._active = False
         self._timer: Any = None
         self._topics: Topics | None = None
         self._reach: ReachGoalServer | None = None
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.add_post_set_parameters_callback(self._on_parameters_set)
 
     # Lifecycle. rclpy swallows exceptions in transitions, so each is caught and logged here.
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Validate, load, warm up; FAILURE with a reason in the log."""
         try:
-            values = read(self, TABLE)
-            self.get_logger().info(f'loading model {values["model"]!r} and warming up ...')
-            self._files = model_files(values['model'])
-            parts = self._load(values)
+            params = self._live_parameters.read()
+            self.get_logger().info(f'loading model {params.model!r} and warming up ...')
+            self._files = model_files(params.model)
+            parts = self._load(params)
             if parts is None:
                 self.get_logger().info('interrupted while loading the model')
                 return TransitionCallbackReturn.FAILURE
-            encoder = command_layout(values, parts.manifest, make_message)
+            encoder = command_layout(params.command, parts.manifest, make_message)
             inputs = parts.controller.inputs
-            self._layout = proprioception_layout(values, inputs)
-            self._values, self._parts, self._encoder = values, parts, encoder
+            self._layout = proprioception_layout(
+                params.proprioception.type, params.proprioception.fields, inputs
+            )
+            self._parts, self._encoder = parts, encoder
             self._topics = make_topics(
                 self,
-                values,
+                params,
                 MESSAGE_TYPES[encoder.command_type],
                 inputs,
                 self._on_image,
@@ -121,11 +116,11 @@ class PlannerNode(LifecycleNode):
                 parts.controller,
                 self._goals,
                 parts.planner.distance.unit,
-                values['goal.hold_time'],
+                params.goal.hold_time,
                 is_active=lambda: self._active,
                 on_goal=lambda: self._thread.trigger(self._replan),
             )
-            self._configured = True
+            self._live_parameters.frozen = True
         except (ParameterError, CheckpointError, ValueError) as error:
             self.get_logger().error(f'cannot configure: {error}')
             self._release()
@@ -137,7 +132,7 @@ class PlannerNode(LifecycleNode):
         freeze()
         times = ', '.join(f'{1e3 * seconds:.0f}' for seconds in parts.warm_up_s)
         self.get_logger().info(
-            f'configured: {values["planner.name"]} on {parts.model.device} '
+            f'configured: {params.planner.name} on {parts.model.device} '
             f'({parts.planner.execution}), warm-up solves {times} ms'
         )
         if parts.planner.execution.failure:
@@ -153,7 +148,7 @@ class PlannerNode(LifecycleNode):
         result = super().on_activate(state)
         self._parts.controller.reset()
         self._goals.forget()
-        self._diagnostics.start(self._values)
+        self._diagnostics.start(self._live_parameters.current)
         self._log.clear()
         period_ns = round(1e9 / self._parts.manifest.control_rate)
         # On the wall the steady clock keeps the period; simulated time must drive it itself.
@@ -167,14 +162,14 @@ class PlannerNode(LifecycleNode):
             self._parts,
             self._thread,
             self._topics.command,
-            lambda: self._values,
+            self._live_parameters,
             lambda now_ns: self._tick(Time(nanoseconds=now_ns, clock_type=clock.clock_type)),
             self._files,
         )
         self._replanner = Replanner(
             self._parts,
             self._supervisor,
-            lambda: self._values,
+            self._live_parameters,
             lambda: self.get_clock().now().nanoseconds,
             self._warn,
         )
@@ -185,7 +180,7 @@ class PlannerNode(LifecycleNode):
             self._supervisor,
             self._ticks,
             self._diagnostics,
-            lambda: self._values,
+            self._live_parameters,
         )
         self._active = True
         return result
@@ -214,29 +209,29 @@ class PlannerNode(LifecycleNode):
 
     def end(self) -> None:
         """Stop the robot and end the lifecycle and the planning thread."""
-        if self._state_machine.current_state[1] != 'finalized':
+        if lifecycle_state(self) != 'finalized':
             self.trigger_shutdown()
         if self._reach is not None:
             self._reach.flush()
         self._thread.stop(ACKNOWLEDGE_S)
 
-    def _load(self, values: dict[str, Any]) -> PlannerStack | None:
-        """Assemble on the planning thread; None where a signal ended the wait."""
-        limit_s = values['planner.hang_timeout']
+    def _load(self, params: NodeParameters) -> PlannerStack | None:
+        """Load on the planning thread; None where a signal ended the wait."""
+        limit_s = params.planner.hang_timeout
         while self._thread.busy_s and not self._ended.is_set():
             if 0 < limit_s < self._thread.busy_s:
                 self.get_logger().warning('the planning thread hangs: another one takes over')
                 self._thread.stop(0.0)
                 self._thread = PlanningThread()
             time.sleep(SPIN_S / 10)
-        loading = self._thread.call(lambda: assemble(values, self._phases))
+        loading = self._thread.call(lambda: build_stack(params, self._phases))
         while not self._ended.is_set():
             if wait([loading], timeout=SPIN_S).done:
                 return loading.result()
         return None
 
     def _release(self) -> None:
-        self._configured = False
+        self._live_parameters.frozen = False
         if self._topics is not None:
             self._topics.destroy(self)
         self._topics = None
@@ -347,21 +342,12 @@ class PlannerNode(LifecycleNode):
         response.message = 'enabled' if request.data else 'stopped and holding'
         return response
 
-    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        if not self._configured:
-            return SetParametersResult(successful=True)
-        reason = refusal([(change.name, change.value) for change in changes], TABLE)
-        return SetParametersResult(successful=not reason, reason=reason)
-
-    def _on_parameters_set(self, changes: list[Parameter]) -> None:
-        if self._parts is None or not self._configured:
+    def _on_parameters_changed(self, before: NodeParameters, after: NodeParameters) -> None:
+        if self._parts is None:
             return
-        moved = not self._values['dry_run']
-        names = [change.name for change in changes if change.name in self._values]
-        self._values = {**self._values, **{name: self.get_parameter(name).value for name in names}}
-        if self._active and moved and self._values['dry_run']:
+        if self._active and after.dry_run and not before.dry_run:
             self._publish_stop()
-        reconfigure(self._parts, self._values)
+        reconfigure(self._parts, after)
 
     def _on_tick(self) -> None:
         self._tick(self.get_clock().now())
@@ -373,7 +359,7 @@ class PlannerNode(LifecycleNode):
             return
         self._supervisor.watch_thread()
         command = parts.controller.command(now.nanoseconds, time.monotonic_ns())
-        if command.action is not None and not self._values['dry_run']:
+        if command.action is not None and not self._live_parameters.current.dry_run:
             self._send(command)
         jitter_s = self._ticks.tick(self._tick_clock.now().nanoseconds)
         self._log.state(command)

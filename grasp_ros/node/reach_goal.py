@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action import CancelResponse, GoalResponse
 from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.action import ReachGoal
@@ -20,23 +20,11 @@ from grasp_ros.control.progress import GoalRun, Outcome
 from grasp_ros.control.types import Command
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal
+from grasp_ros.ros.rclpy_private import TickedActionServer
 
 FEEDBACK_S = 0.2
 FLUSHES = 5
 """Rounds of the executor: the goal's task, what follows from it, and what came between."""
-
-
-class _TickedServer(ActionServer):
-    """An action server whose goals are executed by the node's ticks, not by a task."""
-
-    def notify_execute(self, goal_handle: Any, execute_callback: Any) -> None:
-        """Start no task when a goal begins, only when it has its result."""
-        if execute_callback is not None:
-            super().notify_execute(goal_handle, execute_callback)
-
-    def answer(self, goal_handle: Any, result: ReachGoal.Result) -> None:
-        """Send the result of a goal that has ended, once the executor gets to it."""
-        self.notify_execute(goal_handle, lambda _: result)
 
 
 class ReachGoalServer:
@@ -74,7 +62,7 @@ class ReachGoalServer:
         self._run = GoalRun(0.0, hold_s)
         self._ticked_ns: int | None = None
         self._reported_s = -math.inf
-        self._server = _TickedServer(
+        self._server = TickedActionServer(
             node,
             ReachGoal,
             '~/reach_goal',

@@ -8,7 +8,6 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import film_strip, plan_fields
 from grasp_ros.msg import ActionPlan
+from grasp_ros.node.live_parameters import LiveParameters
 from grasp_ros.node.watchdog import Watchdog
 from grasp_ros.ros.ros_messages import plan_message
 
@@ -51,7 +51,7 @@ class Replanner:
         self,
         parts: PlannerStack,
         supervisor: Watchdog,
-        values: Callable[[], dict[str, Any]],
+        parameters: LiveParameters,
         now_ns: Callable[[], int],
         warn: Callable[[str, str], None],
     ) -> None:
@@ -60,12 +60,12 @@ class Replanner:
         Args:
             parts: of the configured node.
             supervisor: of the activation; is told of each replan.
-            values: gives the present parameters.
+            parameters: of the node.
             now_ns: gives the present time of the images' stamps.
             warn: logs a text under a key, not too often.
         """
         self._parts, self._supervisor = parts, supervisor
-        self._values, self._now_ns, self._warn = values, now_ns, warn
+        self._parameters, self._now_ns, self._warn = parameters, now_ns, warn
         self.newest: Replanned | None = None
         self.watched = False
 
@@ -92,7 +92,7 @@ class Replanner:
             message = plan_message(
                 report,
                 plan_fields(report, parts.manifest, parts.planner),
-                self._values()['command.frame_id'],
+                self._parameters.current.command.frame_id,
             )
             if self.watched:
                 views = parts.controller.views()

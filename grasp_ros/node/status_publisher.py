@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from rclpy.time import Time
@@ -15,6 +14,7 @@ from grasp_ros.messages.status import LoopStatistics, Status, build_status
 from grasp_ros.msg import PlanStatus
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.interfaces import Topics
+from grasp_ros.node.live_parameters import LiveParameters
 from grasp_ros.node.replanner import Replanned, Replanner
 from grasp_ros.node.watchdog import Watchdog
 from grasp_ros.ros.ros_messages import image_message
@@ -31,7 +31,7 @@ class StatusPublisher:
         supervisor: Watchdog,
         ticks: TickMonitor,
         diagnostics: Diagnostics,
-        values: Callable[[], dict[str, Any]],
+        parameters: LiveParameters,
     ) -> None:
         """Begin an activation.
 
@@ -42,18 +42,18 @@ class StatusPublisher:
             supervisor: counts.
             ticks: counts.
             diagnostics: take each status.
-            values: gives the present parameters.
+            parameters: of the node.
         """
         self._parts, self._topics, self._replanner = parts, topics, replanner
         self._supervisor, self._ticks = supervisor, ticks
-        self._diagnostics, self._values = diagnostics, values
+        self._diagnostics, self._parameters = diagnostics, parameters
         self._shown: Replanned | None = None
 
     def tick(self, now: Time, command: Command, jitter_s: float) -> None:
         """Publish after the command of a tick that was `jitter_s` seconds off its schedule."""
         topics, newest = self._topics, self._replanner.newest
         status = self._status(now, command, newest, jitter_s)
-        header = Header(stamp=now.to_msg(), frame_id=self._values()['command.frame_id'])
+        header = Header(stamp=now.to_msg(), frame_id=self._parameters.current.command.frame_id)
         topics.status.publish(PlanStatus(header=header, **vars(status)))
         self._diagnostics.tick(status)
         self._replanner.watched = topics.imagined.get_subscription_count() > 0
@@ -75,7 +75,7 @@ class StatusPublisher:
             images_refused=self._supervisor.images_refused,
             solves_late=self._supervisor.late.count,
         )
-        name = self._values()['planner.name']
+        name = self._parameters.current.planner.name
         return build_status(self._parts, command, loop, now.nanoseconds, name)
 
 

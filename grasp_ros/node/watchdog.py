@@ -16,6 +16,7 @@ from grasp_ros.control.plan_report import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
 from grasp_ros.models.sensors import image_topic
+from grasp_ros.node.live_parameters import LiveParameters
 from grasp_ros.node.planning_thread import PlanningThread
 
 CHECK_S = 0.5
@@ -41,7 +42,7 @@ class Watchdog:
         parts: PlannerStack,
         thread: PlanningThread,
         command: Any,
-        values: Callable[[], dict[str, Any]],
+        parameters: LiveParameters,
         tick: Callable[[int], None],
         files: FileChangeMonitor,
     ) -> None:
@@ -52,12 +53,12 @@ class Watchdog:
             parts: of the configured node.
             thread: may hang.
             command: the publisher whose topic is watched.
-            values: gives the present parameters.
+            parameters: of the node.
             tick: makes a control tick at a time (ns) where the simulated clock cannot.
             files: of the model, watched since before it was loaded.
         """
         self._node, self._parts, self._thread = node, parts, thread
-        self._command, self._values, self._tick = command, values, tick
+        self._command, self._parameters, self._tick = command, parameters, tick
         self.images_refused = 0
         self.late = DeadlineMissCounter()
         self._kinds = {camera: ImageFormatMonitor() for camera in parts.controller.inputs.cameras}
@@ -84,7 +85,8 @@ class Watchdog:
 
     def watch_thread(self) -> None:
         """See whether the planning thread hangs; before each control tick decides."""
-        limit, busy = self._values()['planner.hang_timeout'], self._thread.busy_s
+        limit = self._parameters.current.planner.hang_timeout
+        busy = self._thread.busy_s
         hangs = 0 < limit < busy
         self._parts.controller.hold(
             'hang',
@@ -100,7 +102,7 @@ class Watchdog:
 
     def planned(self, report: PlanReport) -> None:
         """Take a replan's result; on the planning thread."""
-        deadline_s = self._values()['planner.deadline']
+        deadline_s = self._parameters.current.planner.deadline
         if report.plan is not None and self.late.add(report.plan.solve_time_s, deadline_s):
             self._warn(
                 f'planning is too slow: half of the solves take longer than planner.deadline, '
@@ -109,19 +111,20 @@ class Watchdog:
 
         verdict = self._parts.controller.verdict
         if self._unfamiliar.update(verdict.unfamiliar) and verdict.unfamiliar:
+            limit = self._parameters.current.max_novelty
             self._warn(
                 f'the camera shows what the model hardly knows: novelty {verdict.novelty:.2f}; '
-                f"the robot stops above max_novelty, {self._values()['max_novelty']:.2f}"
+                f'the robot stops above max_novelty, {limit:.2f}'
             )
 
     def _check(self) -> None:
-        values, topic = self._values(), self._command.topic_name
-        commands = not values['dry_run']
+        params, topic = self._parameters.current, self._command.topic_name
+        commands = not params.dry_run
         others = self._node.count_publishers(topic) - 1 if commands else 0
         reason = f'{others} other publishers on {topic}'
         if self._conflict.update(others > 0):
             self._warn(reason if others else f'no other publisher on {topic} any more')
-        stop = self._conflict.state and values['command.conflict'] == 'stop'
+        stop = self._conflict.state and params.command.conflict == 'stop'
         self._parts.controller.hold('conflict', State.CONFLICT if stop else None, reason)
         running = self._state is State.RUNNING
         alone = commands and running and not self._command.get_subscription_count()
@@ -154,7 +157,7 @@ class Watchdog:
         """Without simulated time no tick comes: then this timer makes them."""
         now_ns = self._node.get_clock().now().nanoseconds
         stood_ns = self._clock.stood(now_ns, time.monotonic_ns())
-        limit = self._values()['image_timeout']
+        limit = self._parameters.current.image_timeout
         stands = stood_ns / 1e9 > limit
         self._parts.controller.hold(
             'clock',

@@ -1,4 +1,4 @@
-"""Parameter values from the node's YAML files without ROS, under the same table and checks."""
+"""Parameters from the node's YAML files without ROS, under the same table and checks."""
 
 from __future__ import annotations
 
@@ -8,22 +8,16 @@ from typing import Any
 
 import yaml
 
-from grasp_ros.parameters.parameter import Parameter, ParameterError, unknown_parameter
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
+from grasp_ros.parameters.parameter import ParameterError, rows
+from grasp_ros.parameters.table import TABLES, NodeParameters, node_parameters
 
-NOT_OURS = ('use_sim_time', 'qos_overrides.')
-_TYPES = {'bool': bool, 'int': int, 'double': float, 'string': str}
-
-
-def default_values() -> dict[str, Any]:
-    """The default of every parameter of the planner."""
-    return {row.name: row.default for row in PARAMETERS + BASELINE_PARAMETERS}
+_DOUBLES = {row.name for table in TABLES.values() for row in rows(table) if row.element is float}
 
 
-def read_values(
+def read_parameters(
     path: Path | None, overrides: Iterable[str] = (), node: str = 'planner'
-) -> dict[str, Any]:
-    """Defaults, changed by a parameter file, changed by overrides.
+) -> NodeParameters:
+    """The planner's parameters: defaults, changed by a parameter file, changed by overrides.
 
     Args:
         path: of a file as `ros2 run ... --params-file` takes; None for none.
@@ -42,15 +36,7 @@ def read_values(
         if not separator:
             raise ParameterError(f'{override!r} is no override; write it as name:=value')
         given[name] = _yaml(text, f'override {override!r}')
-    table = {row.name: row for row in PARAMETERS + BASELINE_PARAMETERS}
-    values = default_values()
-    for name, value in given.items():
-        if name.startswith(NOT_OURS):
-            continue
-        if name not in table:
-            raise unknown_parameter(name, table, REMOVED)
-        values[name] = _checked(table[name], value)
-    return values
+    return node_parameters({name: _with_numbers(name, each) for name, each in given.items()})
 
 
 def _sections(path: Path, node: str) -> Iterator[Mapping[str, Any]]:
@@ -87,27 +73,14 @@ def _flat(group: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
     return values
 
 
-def _checked(row: Parameter, value: Any) -> Any:
-    """The value, of the row's type and in its range, as ROS would take it."""
-    listed = isinstance(row.default, list)
-    kind = _TYPES[row.type_name.removesuffix('[]')]
-    elements = value if listed else [value]
-    if kind is float and isinstance(elements, list):
-        elements = [_number(element) for element in elements]
-    if not isinstance(elements, list) or not all(type(element) is kind for element in elements):
-        raise ParameterError(
-            f'parameter {row.name!r} must be of type {row.type_name} '
-            f"(doubles are written with a point, as '1.0'), not {value!r}"
-        )
-    value = elements if listed else elements[0]
-    fault = row.fault(value)
-    if fault:
-        raise ParameterError(fault)
-    return value
+def _with_numbers(name: str, value: Any) -> Any:
+    """The value with doubles where YAML 1.1 takes 1e-3 for a string; ROS does not."""
+    if name not in _DOUBLES:
+        return value
+    return [_number(each) for each in value] if isinstance(value, list) else _number(value)
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-3 for a string; ROS does not."""
     if isinstance(value, str):
         try:
             return float(value)

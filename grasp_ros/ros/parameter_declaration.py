@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from rcl_interfaces.msg import (
@@ -11,16 +11,11 @@ from rcl_interfaces.msg import (
     ParameterDescriptor,
     ParameterType,
 )
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from grasp_ros.parameters.parameter import (
-    NO_ADVICE,
-    Parameter,
-    ParameterError,
-    unknown_parameter,
-)
+from grasp_ros.parameters.parameter import RESERVED, Parameter, Table, from_values, rows
+from grasp_ros.ros.rclpy_private import parameter_overrides
 
 _ROS_TYPES = {
     'bool': ParameterType.PARAMETER_BOOL,
@@ -32,82 +27,63 @@ _ROS_TYPES = {
 }
 
 
-def declare(node: Node, table: Iterable[Parameter]) -> None:
-    """Declare every parameter of the table on `node`.
+def declare_table(node: Node, table: type[Table]) -> Table:
+    """Declare all of a table on a node that reads it once.
+
+    Returns:
+        The parameters that the user gave, defaults elsewhere.
 
     Raises:
-        ParameterError: if an override has the wrong type or is out of range.
+        ParameterError: if one is unknown, of the wrong type or out of range; nothing is declared.
     """
+    params = from_values(table, given_values(node))
+    declare(node, rows(table))
+    return params
+
+
+def given_values(node: Node) -> dict[str, Any]:
+    """The values that the user gave at start, in files or as arguments, by dotted name."""
+    return {
+        name: _plain(value)
+        for name, value in parameter_overrides(node).items()
+        if not name.startswith(RESERVED) and value is not None
+    }
+
+
+def declare(node: Node, table: Iterable[Parameter]) -> None:
+    """Declare rows on `node`; the values that the user gave must have been checked."""
     for row in table:
         kind = _ROS_TYPES[row.type_name]
         descriptor = ParameterDescriptor(
             type=kind,
-            description=row.description,
+            description=f'{row.description} ({row.unit})' if row.unit else row.description,
             additional_constraints=row.range_text,
         )
-        if isinstance(row.default, int) and not isinstance(row.default, bool):
+        if row.type_name == 'int':
             descriptor.integer_range = _integer_range(row)
-        elif isinstance(row.default, float):
+        elif row.type_name == 'double':
             descriptor.floating_point_range = _float_range(row)
         # An empty list says nothing about its elements' type: it is declared without a default,
         # and set with its type below.
         empty = isinstance(row.default, list) and not row.default
         default = RosParameter.Type(kind) if empty else row.default
-        try:
-            node.declare_parameter(row.name, default, descriptor)
-        except InvalidParameterTypeException as error:
-            raise ParameterError(
-                f'parameter {row.name!r} must be of type {row.type_name} '
-                f"(doubles are written with a point, as '1.0'): {error}"
-            ) from error
-        except InvalidParameterValueException as error:
-            raise ParameterError(
-                f'parameter {row.name!r}: allowed is {row.range_text}: {error}'
-            ) from error
+        node.declare_parameter(row.name, default, descriptor)
         if empty and node.get_parameter_or(row.name).value is None:
             node.set_parameters([RosParameter(row.name, default, [])])
 
 
 def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:
-    """Values of the table's parameters by name, validated.
-
-    Raises:
-        ParameterError: naming the first that cannot be used.
-    """
+    """Present values of declared rows by dotted name; the default where one has none."""
     values: dict[str, Any] = {}
     for row in table:
         value = node.get_parameter_or(row.name, RosParameter(row.name, value=None)).value
-        if value is None:
-            value = row.default
-        elif isinstance(row.default, list):
-            value = list(value)
-        values[row.name] = value
-        fault = row.fault(values[row.name])
-        if fault:
-            raise ParameterError(fault)
+        values[row.name] = row.default if value is None else _plain(value)
     return values
 
 
-def refuse_unknown(
-    node: Node,
-    overrides: Iterable[str],
-    table: Iterable[Parameter],
-    removed: Mapping[str, str] = NO_ADVICE,
-) -> None:
-    """Catch misspelt parameters in files and on the command line.
-
-    Args:
-        node: after `declare`.
-        overrides: names that the user gave.
-        table: where the nearest name is looked for.
-        removed: what to do instead, for names that existed once.
-
-    Raises:
-        ParameterError: naming the unknown one and the nearest known name.
-    """
-    for name in overrides:
-        if not node.has_parameter(name) and not name.startswith('qos_overrides.'):
-            raise unknown_parameter(name, [row.name for row in table], removed)
+def _plain(value: Any) -> Any:
+    """A value of rclpy, whose arrays are no lists."""
+    return value if isinstance(value, bool | int | float | str) else list(value)
 
 
 def _integer_range(row: Parameter) -> list[IntegerRange]:
@@ -120,38 +96,3 @@ def _float_range(row: Parameter) -> list[FloatingPointRange]:
     if row.low is None or row.high is None:
         return []
     return [FloatingPointRange(from_value=float(row.low), to_value=float(row.high), step=0.0)]
-
-
-FREE = ('use_sim_time',)
-"""Declared by rclpy, not by this package."""
-
-
-def refusal(changes: Iterable[tuple[str, Any]], table: Iterable[Parameter]) -> str:
-    """Why a configured node cannot take these changes; empty where it can.
-
-    Args:
-        changes: name and new value of each.
-        table: of the parameters.
-    """
-    rows = {row.name: row for row in table}
-    fixed = []
-    for name, value in changes:
-        row = rows.get(name)
-        if row is None:
-            if name not in FREE:
-                fixed.append(name)
-            continue
-        if not row.live:
-            fixed.append(name)
-        elif name == 'dry_run' and not value:
-            return (
-                'dry_run is switched off only before configure, so that the robot does not start '
-                'to move by surprise; deactivate and clean up the node first'
-            )
-        else:
-            fault = row.fault(value)
-            if fault:
-                return fault
-    if not fixed:
-        return ''
-    return f'{", ".join(fixed)}: read at configure; deactivate and clean up the node first'

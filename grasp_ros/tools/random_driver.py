@@ -25,8 +25,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from grasp_ros.parameters.parameter import Parameter
-from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.parameters.parameter import ParameterGroup, parameter
+from grasp_ros.ros.parameter_declaration import declare_table
 from grasp_ros.ros.qos import command_qos, image_qos
 from grasp_ros.ros.ros_messages import stamp_ns
 from grasp_ros.ros.spin import spin
@@ -36,14 +36,16 @@ LOGGED_EVERY = 100
 PATIENCE_S = 2.0
 """For an answer; one may be lost where the robot does not know this node well enough yet."""
 
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter('seed', 0, 'of all randomness', 0, 2**31 - 1),
-    Parameter('first_episode', 100_000, "seed of the robot's first episode", 0, 2**30),
-    Parameter('episodes', 100, 'to drive', 1, 2**20),
-    Parameter('episode_steps', 60, 'images of an episode that are answered', 1, 100_000),
-    Parameter('listeners', 1, 'subscriptions to the command to wait for', 1, 100),
-    Parameter('max_speed', 1.0, 'of each component of the velocity, m/s', 0.01, 100.0),
-)
+class RandomDriverParameters(ParameterGroup):
+    """Parameters of the node `random_driver`."""
+
+    seed: int = parameter(0, 'of all randomness', 0, 2**31 - 1)
+    first_episode: int = parameter(100_000, "seed of the robot's first episode", 0, 2**30)
+    episodes: int = parameter(100, 'to drive', 1, 2**20)
+    episode_steps: int = parameter(60, 'images of an episode that are answered', 1, 100_000)
+    listeners: int = parameter(1, 'subscriptions to the command to wait for', 1, 100)
+    max_speed: float = parameter(
+        1.0, 'of each component of the velocity', 0.01, 100.0, unit='m/s')
 
 
 class RandomDriverNode(Node):
@@ -59,16 +61,14 @@ class RandomDriverNode(Node):
             ParameterError: if an override is unknown, of the wrong type or out of range.
         """
         super().__init__('random_driver')
-        declare(self, PARAMETERS)
-        refuse_unknown(self, self._parameter_overrides, PARAMETERS)
-        self._values = read(self, PARAMETERS)
+        self._params = declare_table(self, RandomDriverParameters)
         self._ended = ended
-        self._rng = np.random.default_rng(self._values['seed'])
+        self._rng = np.random.default_rng(self._params.seed)
         self._episode = 0
         self._velocities: list[NDArray[np.float64]] = []
         self._starts_at_ns: int | None = None
         self._command = self.create_publisher(TwistStamped, 'command', command_qos())
-        self._parameters = self.create_client(SetParameters, 'sim_robot/set_parameters')
+        self._robot_parameters = self.create_client(SetParameters, 'sim_robot/set_parameters')
         self._reset = self.create_client(Trigger, 'sim_robot/reset')
         self.create_subscription(Image, 'image', self._answer, image_qos())
         self._waiting = self.create_timer(0.1, self._begin)
@@ -79,21 +79,21 @@ class RandomDriverNode(Node):
 
     def _begin(self) -> None:
         """Start the first episode as soon as robot and recorder are there."""
-        heard = self._command.get_subscription_count() >= self._values['listeners']
-        if heard and self._parameters.service_is_ready() and self._reset.service_is_ready():
+        heard = self._command.get_subscription_count() >= self._params.listeners
+        if heard and self._robot_parameters.service_is_ready() and self._reset.service_is_ready():
             self._waiting.cancel()
             self._next_episode()
 
     def _next_episode(self) -> None:
-        if self._episode == self._values['episodes']:
+        if self._episode == self._params.episodes:
             self.get_logger().info(f'{self._episode} episodes driven')
             self._ended.set()
             return
         if self._episode % LOGGED_EVERY == 0:
-            self.get_logger().info(f'episode {self._episode} of {self._values["episodes"]}')
-        seed = RosParameter('seed', value=self._values['first_episode'] + self._episode)
+            self.get_logger().info(f'episode {self._episode} of {self._params.episodes}')
+        seed = RosParameter('seed', value=self._params.first_episode + self._episode)
         request = SetParameters.Request(parameters=[seed.to_parameter_msg()])
-        self._ask(self._parameters, request, self._request_reset)
+        self._ask(self._robot_parameters, request, self._request_reset)
 
     def _request_reset(self, answer: SetParameters.Response) -> None:
         if not answer.results[0].successful:
@@ -103,7 +103,7 @@ class RandomDriverNode(Node):
         self._ask(self._reset, Trigger.Request(), self._start)
 
     def _start(self, answer: Trigger.Response) -> None:
-        steps, limit = self._values['episode_steps'], self._values['max_speed']
+        steps, limit = self._params.episode_steps, self._params.max_speed
         self._velocities = list(correlated_velocities(1, steps, limit, self._rng)[0])
         self._starts_at_ns = int(json.loads(answer.message)['stamp_ns'])
         self._episode += 1

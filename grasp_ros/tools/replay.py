@@ -26,13 +26,14 @@ from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
 from grasp_ros.bags.virtual_node import Pace, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.control.factory import PlannerStack, assemble
+from grasp_ros.control.factory import PlannerStack, build_stack
 from grasp_ros.messages.commands import CommandLayout, command_layout
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
 from grasp_ros.models.sensors import image_topic
-from grasp_ros.parameters.parameter import ParameterError
-from grasp_ros.parameters.yaml_file import read_values
+from grasp_ros.parameters.parameter import ParameterError, changed, values_of
+from grasp_ros.parameters.table import NodeParameters
+from grasp_ros.parameters.yaml_file import read_parameters
 
 DESCRIPTION = """\
 Feed a recorded bag (mcap or sqlite3) through the planner's controller, without DDS and on a
@@ -84,27 +85,28 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
         CheckpointError: if the model cannot be used.
         ValueError: if parameters and model do not fit together.
     """
-    values = {**read_values(options.params_file, options.param), **REPLAYED}
-    values['planning_delay'] = _first(options.planning_delay, values['planning_delay'])
-    source = _source(options, values)
+    params = read_parameters(options.params_file, options.param)
+    delay_s = _first(options.planning_delay, params.planning_delay)
+    params = changed(params, {**REPLAYED, 'planning_delay': delay_s})
+    source = _source(options, params)
     with BagReader(options.bag) as bag:
         images = check(bag, source)
         watch = Stopwatch()
-        parts = assemble(values, watch, DTYPES[options.dtype])
-        if parts.model.device.type == 'cuda':
+        stack = build_stack(params, watch, DTYPES[options.dtype])
+        if stack.model.device.type == 'cuda':
             torch.use_deterministic_algorithms(True, warn_only=True)
-        layout = command_layout(values, parts.manifest, make_message)
-        replan_s = _first(options.replan_period, values['planning_delay'])
+        layout = command_layout(params.command, stack.manifest, make_message)
+        replan_s = _first(options.replan_period, params.planning_delay)
         pace = Pace(round(1e9 * layout.period_s), round(1e9 * replan_s))
         tally = Tally()
         with BagWriter(options.output / 'bag', options.storage, options.compress) as written:
-            recording = Recording(written, parts, values, layout, OutputTopics())
-            node = VirtualNode(parts.controller, pace)
+            recording = Recording(written, stack, params, layout, OutputTopics())
+            node = VirtualNode(stack.controller, pace)
             _run(events(bag, source), node, recording, tally, watch, images, ended)
-        report = _report(options, bag, parts, values, pace, tally, ended.is_set())
+        report = _report(options, bag, stack, params, pace, tally, ended.is_set())
     comparison = None
     if options.compare is not None and not ended.is_set():
-        comparison = _compare(options, layout, tuple(parts.manifest.action.names), pace)
+        comparison = _compare(options, layout, tuple(stack.manifest.action.names), pace)
         report['comparison'] = {'with': str(options.compare), 'tolerance': options.tolerance,
                                 **asdict(comparison)}
     path = options.output / 'report.json'
@@ -116,9 +118,9 @@ def replay(options: argparse.Namespace, ended: threading.Event) -> int:
     return 0 if comparison is None or comparison.within else DIFFERENT
 
 
-def _source(options: argparse.Namespace, values: dict[str, Any]) -> Source:
+def _source(options: argparse.Namespace, params: NodeParameters) -> Source:
     """Where in the bag everything is that the model wants."""
-    inputs = read_manifest(find_model(values['model'])).inputs
+    inputs = read_manifest(find_model(params.model)).inputs
     topics = options.image_topic or [image_topic(inputs, camera) for camera in inputs.cameras]
     if len(topics) != len(inputs.cameras):
         raise ParameterError(
@@ -130,7 +132,7 @@ def _source(options: argparse.Namespace, values: dict[str, Any]) -> Source:
         options.goal_topic,
         options.goal,
         options.clock,
-        proprioception_layout(values, inputs),
+        proprioception_layout(params.proprioception.type, params.proprioception.fields, inputs),
         options.proprioception_topic,
     )
 
@@ -175,8 +177,8 @@ def _compare(
 def _report(
     options: argparse.Namespace,
     bag: BagReader,
-    parts: PlannerStack,
-    values: dict[str, Any],
+    stack: PlannerStack,
+    params: NodeParameters,
     pace: Pace,
     tally: Tally,
     interrupted: bool,
@@ -189,13 +191,13 @@ def _report(
             'duration_s': bag.duration_s,
             'topics': {topic: list(found) for topic, found in bag.topics.items()},
         },
-        'model': {'name': values['model'], 'weights_sha256': parts.manifest.weights_sha256},
+        'model': {'name': params.model, 'weights_sha256': stack.manifest.weights_sha256},
         'interrupted': interrupted,
         **tally.content(),
         'times': {
             'clock': options.clock,
             'control_period_s': pace.period_ns / 1e9,
-            'planning_delay_s': values['planning_delay'],
+            'planning_delay_s': params.planning_delay,
             'replan_period_s': pace.replan_ns / 1e9,
         },
         'machine': {
@@ -204,10 +206,10 @@ def _report(
             'numpy': np.__version__,
             'torch': torch.__version__,
             'torch_threads': torch.get_num_threads(),
-            'device': str(parts.model.device),
+            'device': str(stack.model.device),
             'dtype': options.dtype,
         },
-        'parameters': values,
+        'parameters': values_of(params),
     }
 
 

@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -21,8 +22,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from grasp_ros.parameters.parameter import Parameter
-from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.parameters.parameter import OneOf, ParameterGroup, parameter, rows
+from grasp_ros.ros.parameter_declaration import declare_table
 from grasp_ros.ros.qos import command_qos, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_message
 from grasp_ros.ros.spin import spin
@@ -34,28 +35,26 @@ GOAL_PERIOD_S = 1.0
 RESET_TICKS = 20
 """Simulated camera periods that a reset takes, where time is simulated."""
 
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter('task', 'two_room', 'what the robot does', choices=tuple(TASKS)),
-    Parameter(
-        'seed',
-        0,
-        'of the episode that starts at the next reset: in two_room even ones lead through the '
-        'door, odd ones stay in the room; may be set at any time',
-        0,
-        2**31 - 1,
-    ),
-    Parameter('image_rate', 10.0, 'camera pictures per second, Hz', 0.1, 100.0),
-    Parameter('max_speed', 1.0, 'limit of each component of a velocity, m/s', 0.01, 100.0),
-    Parameter('command_timeout', 0.5, 'without one for so long a velocity ends, s', 0.01, 60),
-    Parameter(
-        'time_scale',
-        1.0,
-        'simulated seconds per second; other than 1, they are published on /clock',
-        0.01,
-        1000.0,
-    ),
-    Parameter('compressed', False, 'publish image/compressed and goal_image/compressed (JPEG) too'),
-)
+class SimRobotParameters(ParameterGroup):
+    """Parameters of the node `sim_robot`."""
+
+    task: Annotated[str, OneOf(tuple(TASKS))] = parameter('two_room', 'what the robot does')
+    seed: int = parameter(
+        0, 'of the episode that starts at the next reset: in two_room even ones lead through the '
+        'door, odd ones stay in the room; may be set at any time', 0, 2**31 - 1, live=True)
+    image_rate: float = parameter(10.0, 'camera images per second', 0.1, 100.0, unit='Hz')
+    max_speed: float = parameter(
+        1.0, 'limit of each component of a velocity', 0.01, 100.0, unit='m/s')
+    command_timeout: float = parameter(
+        0.5, 'without one for so long a velocity ends', 0.01, 60, unit='s')
+    time_scale: float = parameter(
+        1.0, 'simulated seconds per second; other than 1, they are published on /clock',
+        0.01, 1000.0)
+    compressed: bool = parameter(
+        False, 'publish image/compressed and goal_image/compressed (JPEG) too')
+
+
+PARAMETERS = rows(SimRobotParameters)
 
 
 class SimRobotNode(Node):
@@ -68,13 +67,11 @@ class SimRobotNode(Node):
             ParameterError: if an override is unknown, of the wrong type or out of range.
         """
         super().__init__('sim_robot')
-        declare(self, PARAMETERS)
-        refuse_unknown(self, self._parameter_overrides, PARAMETERS)
-        values = read(self, PARAMETERS)
+        params = declare_table(self, SimRobotParameters)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        settings = RobotSettings(values['max_speed'], values['command_timeout'])
-        self._time = SimTime(self, values['time_scale'], 1.0 / values['image_rate'])
-        self._robot = TASKS[values['task']].robot(settings, values['seed'], self._time.seconds())
+        settings = RobotSettings(params.max_speed, params.command_timeout)
+        self._time = SimTime(self, params.time_scale, 1.0 / params.image_rate)
+        self._robot = TASKS[params.task].robot(settings, params.seed, self._time.seconds())
 
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
@@ -89,7 +86,7 @@ class SimRobotNode(Node):
                 self.create_publisher(CompressedImage, 'image/compressed', image_qos()),
                 self.create_publisher(CompressedImage, 'goal_image/compressed', goal_qos),
             )
-            if values['compressed']
+            if params.compressed
             else None
         )
         self._truth = {

@@ -14,17 +14,19 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
-from grasp_ros.parameters.parameter import Parameter
-from grasp_ros.ros.parameter_declaration import declare, read, refuse_unknown
+from grasp_ros.parameters.parameter import ParameterGroup, parameter
+from grasp_ros.ros.parameter_declaration import declare_table
 from grasp_ros.ros.qos import image_qos
 from grasp_ros.ros.ros_messages import image_decoder, image_message
 from grasp_ros.ros.spin import spin
 
-PARAMETERS: tuple[Parameter, ...] = (
-    Parameter('rate', 30.0, 'pictures per second, Hz', 0.1, 1000.0),
-    Parameter('width', 1280, 'pixels in a row', 1, 8000),
-    Parameter('height', 720, 'rows', 1, 8000),
-)
+
+class LargeCameraParameters(ParameterGroup):
+    """Parameters of the node `large_camera`."""
+
+    rate: float = parameter(30.0, 'images per second', 0.1, 1000.0, unit='Hz')
+    width: int = parameter(1280, 'pixels in a row', 1, 8000)
+    height: int = parameter(720, 'rows', 1, 8000)
 
 
 class LargeCameraNode(Node):
@@ -37,18 +39,16 @@ class LargeCameraNode(Node):
             ParameterError: if an override is unknown, of the wrong type or out of range.
         """
         super().__init__('large_camera')
-        declare(self, PARAMETERS)
-        refuse_unknown(self, self._parameter_overrides, PARAMETERS)
-        values = read(self, PARAMETERS)
+        params = declare_table(self, LargeCameraParameters)
         self._newest: Image | None = None
-        shape = values['height'], values['width'], 3
+        shape = params.height, params.width, 3
         stamp = self.get_clock().now().to_msg()
         self._large = image_message(np.zeros(shape, np.uint8), stamp, 'camera')
         self._pixels = np.frombuffer(self._large.data, np.uint8).reshape(shape)
         self._publisher = self.create_publisher(Image, 'large_image', image_qos())
         self.create_subscription(Image, 'image', self._keep, image_qos())
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0 / values['rate'], self._publish, clock=steady)
+        self.create_timer(1.0 / params.rate, self._publish, clock=steady)
 
     def _keep(self, message: Image) -> None:
         self._newest = message

@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from grasp_ros.control.factory import assemble
+from grasp_ros.control.factory import build_stack
 from grasp_ros.control.types import State
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import (
@@ -28,7 +28,7 @@ from grasp_ros.models.convert.dino_wm_checkpoint import convert as from_dino_wm
 from grasp_ros.models.convert.foreign import check_weights
 from grasp_ros.models.convert.pickled import StandIn, pickle_globals, read_checkpoint
 from grasp_ros.models.protocol import Observation
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS
+from grasp_ros.parameters.table import node_parameters
 from harness.foreign import (
     TRUE,
     TRUE_VIT,
@@ -145,16 +145,15 @@ def test_converted_it_has_the_checkpoints_weights(original, encoder, model_folde
 
 
 def test_converted_it_plans_for_the_node(model_folder):
-    values = {each.name: each.default for each in PARAMETERS + BASELINE_PARAMETERS}
-    values |= {
+    params = node_parameters({
         'model': str(model_folder), 'device': 'cpu', 'planner.deadline': 0.0,
         'planner.horizon': 8, 'max_plan_age': 1.5, 'grasp.iterations': 3,
         'grasp.max_rows_per_call': 5, 'grasp.proposals': 2,
-    }  # fmt: skip
-    parts = assemble(values)
+    })  # fmt: skip
+    stack = build_stack(params)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 255, (2, 48, 64, 3), np.uint8)
-    controller = parts.controller
+    controller = stack.controller
 
     def see(stamp_ns):
         controller.observe(pictures[0], stamp_ns)

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from grasp_ros.node.live_parameters import refusal
 from grasp_ros.node.planning_thread import PlanningThread
 from grasp_ros.node.watchdog import (
     ClockStallMonitor,
@@ -13,8 +14,7 @@ from grasp_ros.node.watchdog import (
     FileChangeMonitor,
     ImageFormatMonitor,
 )
-from grasp_ros.parameters.table import PARAMETERS
-from grasp_ros.ros.parameter_declaration import refusal
+from grasp_ros.parameters.table import PARAMETERS, node_parameters
 
 
 def test_a_steadied_condition_needs_some_in_a_row():
@@ -105,7 +105,7 @@ def test_the_planning_thread_tells_how_long_it_is_busy():
     ],
 )
 def test_only_harmless_changes_are_taken_while_configured(changes, reason):
-    found = refusal(changes, PARAMETERS)
+    found = refusal(changes, node_parameters({}))
     assert reason in found
     assert bool(found) == bool(reason)
 

@@ -11,12 +11,13 @@ import pytest
 pytest.importorskip('rclpy')
 
 import torch
-from rcl_interfaces.srv import GetParameters
+from rcl_interfaces.srv import GetParameters, ListParameters
 from safetensors.torch import load_file, save_file
 
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.node import planner as node
-from grasp_ros.parameters.table import PARAMETERS, REMOVED
+from grasp_ros.parameters.parameter import RESERVED, rows
+from grasp_ros.parameters.table import PARAMETERS, REMOVED, TABLES
 from harness.planner_process import planner, velocity
 from harness.ros_graph import process, ros
 
@@ -46,6 +47,8 @@ def own_signals():
         ('command.low:=[one, two]', ["'command.low'", 'of type double[]']),
         ('image_timeout:=-1.0', ["'image_timeout'", '[0.01, 60]', '-1.0']),
         ('planner.horizon:=0', ["'planner.horizon'", '[1, 10000]']),
+        ('cem.samples:=0', ["'cem.samples'", 'allowed is']),
+        ('planner.name:=grip', ["'planner.name' is 'grip'", 'grasp, greedy']),
     ],
 )
 def test_a_parameter_that_cannot_be_declared_ends_it(override, expected, capsys, own_signals):
@@ -247,3 +250,31 @@ def test_after_a_refusal_the_value_can_be_corrected(bench):
     for arrival in bench.commands:
         assert velocity(arrival.message)[0] <= 0.1 + 1e-9
         assert velocity(arrival.message)[1] <= 0.2 + 1e-9
+
+
+def declared(bench):
+    """Return the names that the node declares, without those of rclpy."""
+    client = bench.node.create_client(ListParameters, 'planner/list_parameters')
+    bench.until(client.service_is_ready)
+    future = client.call_async(ListParameters.Request())
+    bench.until(future.done)
+    bench.node.destroy_client(client)
+    names = future.result().result.names
+    return {name for name in names if not name.startswith(RESERVED)}
+
+
+def test_the_options_of_the_selected_planner_are_declared_and_no_others(bench):
+    assert declared(bench) == {row.name for row in PARAMETERS}
+    assert bench.set({'planner.name': 'cem'})[0].successful
+    try:
+        assert declared(bench) == {row.name for row in rows(TABLES['cem'])}
+        assert bench.set({'cem.samples': 50})[0].successful
+        assert not bench.set({'grasp.iterations': 3})[0].successful
+        assert bench.configure(), bench.child.output
+        bench.refresh()
+        bench.run()
+        assert bench.status.planner == 'cem'
+    finally:
+        bench.unconfigure()
+        assert bench.set({'planner.name': 'grasp'})[0].successful
+    assert declared(bench) == {row.name for row in PARAMETERS}

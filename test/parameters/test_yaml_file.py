@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from grasp_ros.parameters.parameter import ParameterError
-from grasp_ros.parameters.table import BASELINE_PARAMETERS, PARAMETERS, REMOVED
-from grasp_ros.parameters.yaml_file import default_values, read_values
+from grasp_ros.parameters.parameter import ParameterError, values_of
+from grasp_ros.parameters.table import REMOVED, node_parameters, planner_options
+from grasp_ros.parameters.yaml_file import read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,7 @@ def write(tmp_path, text):
 
 
 def test_the_documented_file_holds_the_defaults():
-    assert read_values(ROOT / 'config' / 'planner.yaml') == default_values() == read_values(None)
+    assert read_parameters(ROOT / 'config' / 'planner.yaml') == node_parameters({})
 
 
 def test_sections_for_the_node_in_any_namespace_count_and_later_ones_win(tmp_path):
@@ -28,11 +28,11 @@ def test_sections_for_the_node_in_any_namespace_count_and_later_ones_win(tmp_pat
         '/robot/planner: {ros__parameters: {grasp: {iterations: 9}, planner.horizon: 20}}\n'
         'camera: {ros__parameters: {nonsense: 1}}\n',
     )
-    values = read_values(path, ['seed:=3', 'command.low:=[-0.5, -0.5]', 'image_timeout:=1e-1'])
-    assert (values['grasp.iterations'], values['planner.horizon'], values['seed']) == (9, 20, 3)
-    assert values['command.low'] == [-0.5, -0.5]
-    assert values['image_timeout'] == 0.1
-    assert len(values) == len(default_values())
+    params = read_parameters(path, ['seed:=3', 'command.low:=[-0.5, -0.5]', 'image_timeout:=1e-1'])
+    assert (planner_options(params).iterations, params.planner.horizon, params.seed) == (9, 20, 3)
+    assert params.command.low == (-0.5, -0.5)
+    assert params.image_timeout == 0.1
+    assert values_of(params).keys() == values_of(node_parameters({})).keys()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_sections_for_the_node_in_any_namespace_count_and_later_ones_win(tmp_pat
 )
 def test_what_the_node_would_refuse_is_refused(override, fault):
     with pytest.raises(ParameterError, match=fault):
-        read_values(None, [override])
+        read_parameters(None, [override])
 
 
 @pytest.mark.parametrize(
@@ -64,19 +64,19 @@ def test_what_the_node_would_refuse_is_refused(override, fault):
 )
 def test_a_file_that_is_none_is_named(tmp_path, text, fault):
     with pytest.raises(ParameterError, match=fault) as caught:
-        read_values(write(tmp_path, text))
+        read_parameters(write(tmp_path, text))
     assert 'parameters.yaml' in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ParameterError, match=r'missing\.yaml: cannot be read'):
-        read_values(tmp_path / 'missing.yaml')
+        read_parameters(tmp_path / 'missing.yaml')
 
 
 def test_a_removed_parameter_is_refused_with_what_to_do_instead(monkeypatch):
     monkeypatch.setitem(REMOVED, 'grasp.old', "set 'grasp.new'")
     with pytest.raises(ParameterError) as caught:
-        read_values(None, ['grasp.old:=3'])
+        read_parameters(None, ['grasp.old:=3'])
     assert str(caught.value) == "parameter 'grasp.old' was removed: set 'grasp.new'"
 
 
@@ -96,8 +96,29 @@ def test_a_file_with_what_gained_nothing_is_told_what_to_do(tmp_path, name, inst
     group, option = name.split('.')
     path = write(tmp_path, f'/**/planner: {{ros__parameters: {{{group}: {{{option}: 1}}}}}}')
     with pytest.raises(ParameterError, match=f"'{name}' was removed: .*{instead}"):
-        read_values(path)
+        read_parameters(path)
 
 
-def test_no_parameter_is_both_there_and_removed():
-    assert not REMOVED.keys() & {row.name for row in PARAMETERS + BASELINE_PARAMETERS}
+def test_one_file_serves_several_planners(tmp_path):
+    path = write(
+        tmp_path,
+        '/**/planner: {ros__parameters: {cem: {samples: 99}, grasp: {iterations: 9}}}\n',
+    )
+    grasp = read_parameters(path)
+    assert planner_options(grasp).iterations == 9
+    assert not any(name.startswith('cem.') for name in values_of(grasp))
+    cem = read_parameters(path, ['planner.name:=cem'])
+    assert planner_options(cem).samples == 99
+    assert not any(name.startswith('grasp.') for name in values_of(cem))
+
+
+@pytest.mark.parametrize(
+    ('override', 'fault'),
+    [
+        ('cem.samples:=1.5', "'cem.samples' must be of type int"),
+        ('cem.samplse:=9', "unknown parameter 'cem.samplse'; did you mean 'cem.samples'"),
+    ],
+)
+def test_options_of_planners_that_are_not_selected_are_checked(override, fault):
+    with pytest.raises(ParameterError, match=fault):
+        read_parameters(None, ['planner.name:=grasp', override])

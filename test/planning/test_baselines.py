@@ -6,8 +6,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from grasp_ros.control.factory import build_planner
 from grasp_ros.models.protocol import rollout
 from grasp_ros.parameters.parameter import ParameterError
+from grasp_ros.parameters.table import node_parameters
 from grasp_ros.planning.initial_guess import shift
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.options import option_text
@@ -230,20 +232,13 @@ def test_actions_stay_finite_where_the_model_breaks(name):
 
 
 def test_the_node_builds_them_all_from_its_parameters():
-    parameters = pytest.importorskip('grasp_ros.parameters.table')
-    assembly = pytest.importorskip('grasp_ros.control.factory')
-    table = [*parameters.PARAMETERS, *parameters.BASELINE_PARAMETERS]
-    values = {row.name: row.default for row in table}
-    assert len(values) == len(table)
     for name, entry in PLANNERS.items():
-        chosen = {**values, 'planner.name': name}
-        planner = assembly.build_planner(chosen, LinearModelWithHead())
+        planner = build_planner(node_parameters({'planner.name': name}), LinearModelWithHead())
         assert isinstance(planner, entry.planner)
         assert planner.config == entry.config()
+        learned = {'planner.name': name, f'{name}.goal_distance': 'time_to_reach'}
         with pytest.raises(ParameterError, match=f"'{name}.goal_distance'"):
-            assembly.build_planner(
-                {**chosen, f'{name}.goal_distance': 'time_to_reach'}, LinearModel()
-            )
-    chosen = {**values, 'planner.name': 'latco'}
+            build_planner(node_parameters(learned), LinearModel())
+    latco = node_parameters({'planner.name': 'latco'})
     with pytest.raises(ParameterError, match=r"'planner\.name'.*LatCo"):
-        assembly.build_planner(chosen, SmoothModelWithHead(1, (196, 8), 2))
+        build_planner(latco, SmoothModelWithHead(1, (196, 8), 2))

@@ -23,10 +23,10 @@ from grasp_ros.benchmark.speed import suite
 from grasp_ros.benchmark.speed.iteration import random_problem
 from grasp_ros.benchmark.speed.references import MlpPredictor, PatchPredictor
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.factory import assemble
+from grasp_ros.control.factory import build_stack
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.parameters.yaml_file import read_values
+from grasp_ros.parameters.yaml_file import read_parameters
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.sim.motion import collect
@@ -228,18 +228,18 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
     for loop in CLOSED_LOOPS:
         file = None if loop.file is None else ROOT / 'config' / loop.file
         period_s = 0.1
-        values = read_values(
+        params = read_parameters(
             file,
             [
                 f'model:={loop.task}', f'device:={device}', 'latency_compensation:=constant',
                 f'planning_delay:={period_s}', f'control_rate:={1 / period_s}',
             ],
         )  # fmt: skip
-        parts = assemble(values)
+        stack = build_stack(params)
         row: Row = {
             'task': loop.task,
-            'device': str(parts.model.device),
-            'execution': str(parts.planner.execution),
+            'device': str(stack.model.device),
+            'execution': str(stack.planner.execution),
             'reached': 0,
             'episodes': 0,
             'solve_ms': None,
@@ -249,9 +249,9 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
         for seed in range(FIRST_SEED, FIRST_SEED + EPISODES):
             task = TASKS[loop.task]
             robot = task.robot(RobotSettings(), seed, 0.0)
-            monitor = task.monitor(robot.episode(), values['planner.horizon'])
+            monitor = task.monitor(robot.episode(), params.planner.horizon)
             row['reached'] += _drive(
-                parts.controller, task, robot, monitor, period_s, times_s
+                stack.controller, task, robot, monitor, period_s, times_s
             )
             row['episodes'] += 1
             row['solve_ms'] = round(1e3 * statistics.median(times_s), 3)
