@@ -32,7 +32,7 @@ from grasp_ros.benchmark.latency_report import (
 from grasp_ros.benchmark.run.cells import episode_of
 from grasp_ros.benchmark.run.variants import evaluation_seeds
 from grasp_ros.benchmark.run.workers import map_cells
-from grasp_ros.benchmark.slow_planning import Control, SlowEpisode, SlowPlanner
+from grasp_ros.benchmark.slow_planning import DelayedDriver, SlowEpisode, SlowPlanner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
@@ -43,6 +43,7 @@ from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.rooms.episodes import RoomsEpisode
@@ -105,7 +106,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
         policy(trial.compensation),
         GOAL_TOLERANCE,
     )
-    control: Control = OnArrival(controller) if trial.compensation == 'none' else controller
+    control: DelayedDriver = OnArrival(controller) if trial.compensation == 'none' else controller
     task = episode_of(TASK, trial.seed)
     run = SlowEpisode(
         control, slow, task, Rules(task.budget, PRECISE_PX), trial.periods
@@ -203,6 +204,15 @@ class OnArrival:
         self._controller = controller
         self._commands: deque[NDArray[np.float64]] = deque()
         self._newest_ns = 0
+
+    @property
+    def inputs(self) -> SensorSpec:
+        """See Controller."""
+        return self._controller.inputs
+
+    def sense(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None:
+        """See Controller."""
+        return self._controller.sense(name, data, stamp_ns)
 
     @property
     def planning_delay(self) -> float:

@@ -19,29 +19,27 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.benchmark.episodes.timing import lock_step
 from grasp_ros.benchmark.tables.results import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
-from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.machine import machine, versions
 from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import MANIFEST_NAME, load_model
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import Observation, WorldModel, rollout
-from grasp_ros.models.sensors import PROPRIOCEPTION
 from grasp_ros.planning.registry import build
+from grasp_ros.sim.closed_loop import drive, lock_step
 from grasp_ros.sim.point_maze.world import (
     VELOCITY,
     MassMotion,
     PointMaze,
+    PointMazeSimulation,
     budget_for,
     collect_mass_motion,
     draw_episode,
 )
-from grasp_ros.sim.rooms.episodes import Episode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import ReachMonitor, Rules
+from grasp_ros.sim.success import Rules
 from grasp_ros.training.command import main as train
 from grasp_ros.training.data.point_maze_data import record
 from grasp_ros.training.evaluation.acceptance import apply_probe, fit_probe
@@ -56,12 +54,11 @@ TRAINING = (
     '--latent-dim=32', '--hidden=256', '--encoder-hidden=128', '--keypoints=16', '--patience=0',
 )  # fmt: skip
 VARIANTS = {'with': 1, 'without': 0}
-NANOSECONDS = 10**9
 
 
 @dataclass(frozen=True)
 class Row:
-    """One episode; `budget` in control periods, success as the judge says."""
+    """One episode; `budget` in control periods, success as the monitor says."""
 
     seed: int
     around: bool
@@ -69,37 +66,6 @@ class Row:
     steps: int
     budget: int
     final_distance_px: float
-
-
-def drive(
-    controller: Controller, world: PointMaze, episode: Episode, budget: int
-) -> tuple[Row, list[float]]:
-    """Drive one episode in lock step; what became of it, and the solve times in seconds."""
-    controller.reset()
-    controller.set_goal(world.render(episode.goal[None])[0])
-    judge = ReachMonitor(
-        episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, Rules(budget)
-    )
-    state = np.concatenate([episode.start, np.zeros(2)])[None]
-    times = []
-    while not judge.update(state[0, :2] / METRES_PER_PIXEL):
-        now_ns = round(judge.step * world.control_period * NANOSECONDS)
-        if controller.inputs.proprioception is not None:
-            controller.sense(PROPRIOCEPTION, state[0, VELOCITY], now_ns)
-        controller.observe(world.render(state[:, :2])[0], now_ns)
-        command = controller.command(now_ns)
-        action = np.zeros(2) if command.action is None else command.action
-        state = world.accelerate(state, action[None], world.control_period)
-        if judge.step % REPLAN_EVERY == 0:
-            plan = controller.plan(now_ns).plan
-            if plan is not None:
-                times.append(plan.solve_time_s)
-    result = judge.result()
-    distance = round(result.final_distance_px, 2)
-    row = Row(
-        episode.seed, episode.through_door, result.reached, result.steps, budget, distance
-    )
-    return row, times
 
 
 @torch.no_grad()
@@ -166,9 +132,14 @@ def measure(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
     times: list[float] = []
     for seed in tqdm(seeds, desc=folder.name, unit='episode'):
         episode, way_px = draw_episode(world, seed)
-        row, solves = drive(controller, world, episode, budget_for(way_px))
-        rows.append(row)
-        times += solves
+        budget = budget_for(way_px)
+        driven = PointMazeSimulation(world, episode, Rules(budget))
+        times += drive(controller, driven, world.control_period, REPLAN_EVERY).solve_times_s
+        result = driven.monitor.result()
+        distance = round(result.final_distance_px, 2)
+        rows.append(
+            Row(seed, episode.through_door, result.reached, result.steps, budget, distance)
+        )
     reached = sum(row.reached for row in rows)
     low, high = success_interval(reached, len(rows))
     return {

@@ -1,6 +1,6 @@
 """Closed-loop episodes in which planning takes simulated time, as on a robot with a slow computer.
 
-Nothing waits for planning: control ticks and camera pictures go on while a plan is made, as they do
+Nothing waits for planning: control ticks and camera images go on while a plan is made, as they do
 in the node, where planning has a thread of its own.
 """
 
@@ -14,28 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.episodes.compute_budget import PlannerWrapper
-from grasp_ros.control.plan_report import PlanReport
-from grasp_ros.control.types import Command
 from grasp_ros.planning.problem import Plan, PlanProblem
-from grasp_ros.sim.rooms.episodes import RoomsEpisode
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EpisodeResult, ReachMonitor, Rules
+from grasp_ros.sim.closed_loop import Driver, tick
+from grasp_ros.sim.rooms.episodes import RoomsEpisode, RoomsSimulation
+from grasp_ros.sim.success import EpisodeResult, Rules
 
 SPREAD = 0.1
 RARE = 0.03
 
 
-class Control(Protocol):
-    """What is driven with: a Controller, or something like it."""
+class DelayedDriver(Driver, Protocol):
+    """A driver that is told when its planning ended; see Controller."""
 
     @property
-    def planning_delay(self) -> float: ...  # noqa: D102 - as the Controller's, all of them
-    def reset(self) -> None: ...  # noqa: D102
-    def set_goal(self, image: NDArray[np.uint8]) -> bool: ...  # noqa: D102
-    def observe(self, image: NDArray[np.uint8], stamp_ns: int) -> str | None: ...  # noqa: D102
-    def plan(self, now_ns: int) -> PlanReport: ...  # noqa: D102
+    def planning_delay(self) -> float: ...  # noqa: D102
     def planned(self, finished_ns: int) -> None: ...  # noqa: D102
-    def command(self, now_ns: int) -> Command: ...  # noqa: D102
 
 
 class SlowPlanner(PlannerWrapper):
@@ -64,10 +57,10 @@ class SlowPlanner(PlannerWrapper):
 
 @dataclass(frozen=True, eq=False)
 class SlowRun:
-    """What became of an episode.
+    """Result of an episode, and how it was driven.
 
     Attributes:
-        result: the verdict.
+        result: of the episode.
         positions: (S, 2) in metres, where the robot was at each tick.
         change: mean squared change of the command from one tick to the next, (m/s)^2.
         overshoot: how far the robot went beyond its goal in the direction of its arrival, metres;
@@ -89,7 +82,7 @@ class SlowEpisode:
 
     def __init__(
         self,
-        controller: Control,
+        controller: DelayedDriver,
         planner: SlowPlanner,
         task: RoomsEpisode,
         rules: Rules,
@@ -105,18 +98,13 @@ class SlowEpisode:
             planning_periods: median time of a solve in control periods. Single times are spread
                 by 10 %, and 3 % of them are twice as long.
         """
-        episode = task.episode
         self._controller, self._planner, self._task = controller, planner, task
-        self._judge = ReachMonitor(
-            episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
-        )
-        self._rng = np.random.default_rng([episode.seed, 20264])
+        self._episode = RoomsSimulation(task.world, task.episode, rules)
+        self._rng = np.random.default_rng([task.episode.seed, 20264])
         self._period_ns = round(1e9 * task.world.control_period)
         self._planning_ns = planning_periods * self._period_ns
         self._now_ns = self._next_tick_ns = 0
         self._fresh = self._ended = False
-        self._position = episode.start[None]
-        self._positions: list[NDArray[np.float64]] = []
         self._commands: list[NDArray[np.float64]] = [np.zeros(2)]
 
     def run(self) -> SlowRun:
@@ -124,7 +112,7 @@ class SlowEpisode:
         plans = 0
         controller, task = self._controller, self._task
         controller.reset()
-        controller.set_goal(task.world.render(task.episode.goal[None])[0])
+        controller.set_goal(self._episode.goal_image)
         self._planner.clock = self
         while not self._ended:
             if not self._fresh:
@@ -133,9 +121,10 @@ class SlowEpisode:
             plans += controller.plan(self._now_ns).plan is not None
             controller.planned(self._now_ns)
         self._planner.clock = None
-        positions = np.stack(self._positions)
+        # At each tick: the last command moved the robot on after the last of them.
+        positions = np.stack(self._episode.positions[:-1])
         return SlowRun(
-            self._judge.result(),
+            self._episode.monitor.result(),
             positions,
             float(np.square(np.diff(self._commands, axis=0)).sum(axis=1).mean()),
             overshoot(positions, task.episode.goal),
@@ -152,17 +141,12 @@ class SlowEpisode:
         self._now_ns = until_ns
 
     def _tick(self) -> None:
-        """A picture and a command, which acts until the next tick."""
+        """An image and a command, which acts until the next tick."""
         self._now_ns = self._next_tick_ns
         self._next_tick_ns += self._period_ns
-        world, position = self._task.world, self._position
-        self._positions.append(position[0])
-        self._ended = self._judge.update(position[0] / METRES_PER_PIXEL)
+        self._ended = self._episode.ended()
         self._fresh = True
-        self._controller.observe(world.render(position)[0], self._now_ns)
-        action = self._controller.command(self._now_ns).action
-        self._commands.append(np.zeros(2) if action is None else action)
-        self._position = world.advance(position, self._commands[-1][None], world.control_period)
+        self._commands.append(tick(self._controller, self._episode, self._now_ns))
 
 
 def overshoot(

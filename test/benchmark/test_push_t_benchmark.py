@@ -22,7 +22,6 @@ from grasp_ros.benchmark.push_t.oracle import (
 from grasp_ros.benchmark.push_t.probe import fit_probe
 from grasp_ros.benchmark.push_t.push_t_cells import (
     ORACLE,
-    PushTrial,
     episode_of,
     imagined_share,
     run_subject,
@@ -36,6 +35,7 @@ from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
 from grasp_ros.models.protocol import rollout
+from grasp_ros.sim.push_t.episodes import PushTSimulation
 from grasp_ros.sim.push_t.world import advance, make_state, succeeded
 
 NEAR_BLOCK = make_state([200.0, 290.0], [260.0, 250.0], 0.3)
@@ -112,14 +112,14 @@ def test_nothing_finite_comes_of_what_is_not_finite():
 
 def test_episodes_in_closed_loop_end_at_the_first_success_and_whole_plans_at_their_end():
     episode = episode_of(EASY_SEED, 5)
-    closed = PushTrial(episode, lambda state: state, whole=False)
-    whole = PushTrial(episode, lambda state: state, whole=True)
+    closed = PushTSimulation(episode, lambda state: state, whole=False)
+    whole = PushTSimulation(episode, lambda state: state, whole=True)
     steps = {}
-    for trial in (closed, whole):
-        while not trial.ended():
-            trial.drive(episode.commands[trial.steps] if trial.steps < 25 else np.zeros(2))
-        steps[trial] = trial.steps
-        assert trial.reached
+    for one in (closed, whole):
+        while not one.ended():
+            one.step(episode.commands[one.steps] if one.steps < 25 else np.zeros(2))
+        steps[one] = one.steps
+        assert one.reached
     assert steps[closed] < steps[whole] == 25
 
 

@@ -1,18 +1,17 @@
 """Episodes side by side go as each goes alone with the real controller."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes
-from grasp_ros.benchmark.episodes.timing import run_episode
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.planning.registry import build
+from grasp_ros.sim.closed_loop import drive, lock_step
 from grasp_ros.sim.registry import ROOMS
+from grasp_ros.sim.rooms.episodes import RoomsSimulation
 from grasp_ros.sim.success import Rules
 
 TOLERANCE = 1.0
@@ -28,18 +27,14 @@ def loaded():
 def alone(loaded, planner, config, task, replan_every):
     """The run of one episode with the controller that the node uses."""
     model, manifest = loaded
-    config = replace(
-        config,
-        planning_delay=manifest.model_dt,
-        max_plan_age=(replan_every + 2) * manifest.model_dt,
-        image_timeout=2 * manifest.model_dt,
-    )
+    config = lock_step(config, manifest.model_dt, replan_every)
     controller = build_controller(
         model, manifest, planner, model_limits(manifest), config, TOLERANCE
     )
     controller.prepare()
-    rules = Rules(budget=task.budget)
-    return run_episode(controller, task.world, task.episode, rules, replan_every)
+    episode = RoomsSimulation(task.world, task.episode, Rules(budget=task.budget))
+    driven = drive(controller, episode, task.world.control_period, replan_every)
+    return episode, driven
 
 
 @pytest.mark.parametrize(
@@ -56,11 +51,11 @@ def test_one_episode_goes_as_with_the_controller(loaded, name, options, replan_e
     task = TASK.episode(seed)
     config = ControllerConfig(horizon=15, horizon_mode=mode, stall_time=1.0, seed=7)
     planner = build(name, loaded[0], options)
-    expected = alone(loaded, planner, config, task, replan_every)
+    expected, driven = alone(loaded, planner, config, task, replan_every)
     (run,) = BatchedEpisodes(*loaded, planner, config, TOLERANCE).run([task], replan_every)
-    assert run.solves == len(expected.solve_times_s)
-    np.testing.assert_array_equal(run.positions, expected.positions)
-    assert run.result == expected.result
+    assert run.solves == len(driven.solve_times_s)
+    np.testing.assert_array_equal(run.positions, np.stack(expected.positions))
+    assert run.result == expected.monitor.result()
 
 
 def test_an_episode_does_not_depend_on_its_neighbours(loaded):

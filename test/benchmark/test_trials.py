@@ -13,18 +13,18 @@ from grasp_ros.planning.problem import Plan
 from harness.toy_models import ClockworkModel, LinearModel
 
 
-class CountingTrial:
-    """Its sight is the number of control periods so far; it ends after some."""
+class CountingEpisode:
+    """It observes the number of control periods so far; it ends after some."""
 
     def __init__(self, periods):
-        self.goal_sight = 1000
+        self.goal_image = 1000
         self.commands = []
         self.periods = periods
 
-    def sight(self):
+    def observe(self):
         return len(self.commands)
 
-    def drive(self, command):
+    def step(self, command):
         self.commands.append(float(command[0]))
 
     def ended(self):
@@ -63,7 +63,7 @@ def runner(model, skip, delay=0):
         ControllerConfig(horizon=3, horizon_mode='fixed', model_dt=0.5),
         space,
         Limits(space.low, space.high, np.full(1, np.inf)),
-        lambda sights: torch.tensor([[sight, 0.0] for sight in sights], dtype=torch.float64),
+        lambda counts: torch.tensor([[count, 0.0] for count in counts], dtype=torch.float64),
         delay,
     )
     return TrialRunner(setup), planner
@@ -72,7 +72,7 @@ def runner(model, skip, delay=0):
 def test_a_model_that_looks_back_gets_past_frames_and_the_actions_between():
     model = ClockworkModel()
     driven, planner = runner(model, skip=1)
-    trial = CountingTrial(5)
+    trial = CountingEpisode(5)
     driven.run([trial], 2)
     assert trial.commands == [10.0, 11.0, 20.0, 21.0, 30.0]
     contexts = [problem.context[0, :, 0].tolist() for problem in planner.problems]
@@ -84,7 +84,7 @@ def test_a_model_that_looks_back_gets_past_frames_and_the_actions_between():
 def test_plans_of_several_commands_a_step_are_executed_and_shifted_by_steps():
     model = LinearModel(control=torch.zeros(2, 2).double())
     driven, planner = runner(model, skip=2)
-    first, second = CountingTrial(6), CountingTrial(3)
+    first, second = CountingEpisode(6), CountingEpisode(3)
     runs = driven.run([first, second], 4)
     assert first.commands == [10, 11, 12, 13, 20, 21]
     assert second.commands == [10, 11, 12]
@@ -95,7 +95,7 @@ def test_plans_of_several_commands_a_step_are_executed_and_shifted_by_steps():
 
 def test_whole_plans_are_executed_to_their_end_and_then_it_stands():
     driven, planner = runner(LinearModel(control=torch.zeros(2, 2).double()), skip=2)
-    trial = CountingTrial(8)
+    trial = CountingEpisode(8)
     driven.run([trial], None)
     assert trial.commands == [10, 11, 12, 13, 14, 15, 0, 0]
     assert len(planner.problems) == 1
@@ -103,7 +103,7 @@ def test_whole_plans_are_executed_to_their_end_and_then_it_stands():
 
 def test_a_trial_is_given_up_when_its_solves_take_too_long():
     driven, _ = runner(LinearModel(control=torch.zeros(2, 2).double()), skip=2)
-    trial = CountingTrial(100)
+    trial = CountingEpisode(100)
     (run,) = driven.run([trial], 2, most_solving_s=0.6)
     assert run.cut
     assert len(run.solve_times_s) == 3
@@ -112,7 +112,7 @@ def test_a_trial_is_given_up_when_its_solves_take_too_long():
 def test_replans_in_the_middle_of_a_model_step_are_refused():
     driven, _ = runner(LinearModel(control=torch.zeros(2, 2).double()), skip=2)
     with pytest.raises(ValueError, match='replan_every is 3'):
-        driven.run([CountingTrial(4)], 3)
+        driven.run([CountingEpisode(4)], 3)
 
 
 def test_a_delay_needs_one_command_a_step():

@@ -1,9 +1,9 @@
 """Many episodes in rooms in lock step: one encoding and one solve for all, to measure success.
 
-Each episode goes as `episodes.run_episode` lets it go with a controller of its own: a plan acts one
-period after its picture, is made from where the model says the robot will be by then, and starts
-from the previous plan. Only the randomness is shared by all episodes. Times of these solves mean
-nothing; `timing` measures those.
+Each episode goes as `grasp_ros.sim.closed_loop.drive` lets it go with a controller of its own: a
+plan acts one period after its image, is made from where the model says the robot will be by then,
+and starts from the previous plan. Only the randomness is shared by all episodes. Times of these
+solves mean nothing; `timing` measures those.
 """
 
 from __future__ import annotations
@@ -19,22 +19,20 @@ from torch import Tensor
 from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import model_limits, one_step_distance, policy_for, preprocessor
-from grasp_ros.control.observation import Picture
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import Observation, WorldModel
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.sim.rooms.episodes import RoomsEpisode
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
-from grasp_ros.sim.success import EndMonitor, EpisodeResult, ReachMonitor, Rules
+from grasp_ros.sim.rooms.episodes import RoomsEpisode, RoomsSimulation
+from grasp_ros.sim.success import EpisodeResult, Rules
 
 
 @dataclass(frozen=True, eq=False)
 class SideBySideRun:
-    """What became of one of the episodes.
+    """One of the episodes that were driven side by side.
 
     Attributes:
-        result: the verdict.
+        result: of the episode.
         positions: (S + 1, 2) in metres, where the robot was at each step.
         imagined: whether the last plan's rollout ended at the goal: its goal distance is at most
             that of the tolerance, by the manifest's calibration of one step of motion.
@@ -47,35 +45,6 @@ class SideBySideRun:
     imagined: bool
     solves: int
     iterations: int
-
-
-class _WalledTrial:
-    """One episode in rooms: its judge and its robot."""
-
-    def __init__(self, task: RoomsEpisode, horizon: int, open_loop: bool) -> None:
-        episode = task.episode
-        goal_px = episode.goal / METRES_PER_PIXEL
-        self.world = task.world
-        self.goal_sight = task.world.render(episode.goal[None])[0]
-        self.judge: ReachMonitor | EndMonitor
-        if open_loop:
-            # The plan's first action is due one step after its picture.
-            rules = Rules(budget=horizon + 1)
-            self.judge = EndMonitor(episode.seed, episode.through_door, goal_px, rules)
-        else:
-            rules = Rules(budget=task.budget)
-            self.judge = ReachMonitor(episode.seed, episode.through_door, goal_px, rules)
-        self.positions = [episode.start]
-
-    def sight(self) -> Picture:
-        return self.world.render(self.positions[-1][None])[0]
-
-    def drive(self, command: NDArray[np.float64]) -> None:
-        here, world = self.positions[-1][None], self.world
-        self.positions.append(world.advance(here, command[None], world.control_period)[0])
-
-    def ended(self) -> bool:
-        return self.judge.update(self.positions[-1] / METRES_PER_PIXEL)
 
 
 class BatchedEpisodes:
@@ -117,7 +86,7 @@ class BatchedEpisodes:
                 self._config,
                 space,
                 model_limits(manifest),
-                PictureEncoder(model, manifest),
+                ImageEncoder(model, manifest),
                 delay=1,
             )
         )
@@ -132,35 +101,43 @@ class BatchedEpisodes:
             replan_every: control periods between replans; None executes whole first plans, judged
                 by where the robot is at their end.
         """
-        trials = [_WalledTrial(task, self._config.horizon, replan_every is None) for task in tasks]
-        return [self._run(driven) for driven in self._runner.run(trials, replan_every)]
+        whole = replan_every is None
+        # A plan's first action is due one step after its image.
+        budget = self._config.horizon + 1
+        episodes = [
+            RoomsSimulation(
+                task.world, task.episode, Rules(budget if whole else task.budget), whole
+            )
+            for task in tasks
+        ]
+        return [self._run(driven) for driven in self._runner.run(episodes, replan_every)]
 
-    def _run(self, driven: Driven[_WalledTrial]) -> SideBySideRun:
+    def _run(self, driven: Driven[RoomsSimulation]) -> SideBySideRun:
         imagined = False
         if driven.plan is not None:
-            steps = self._tolerance_px / driven.trial.world.pixels_per_step
+            steps = self._tolerance_px / driven.episode.world.pixels_per_step
             # A squared error grows with the square of the way, a time with the way itself.
             power = 2 if self._planner.distance.kind == 'latent' else 1
             imagined = float(driven.plan.terminal_cost[0]) <= steps**power * self._one_step
         return SideBySideRun(
-            driven.trial.judge.result(),
-            np.stack(driven.trial.positions),
+            driven.episode.monitor.result(),
+            np.stack(driven.episode.positions),
             imagined,
             len(driven.solve_times_s),
             driven.iterations,
         )
 
 
-class PictureEncoder:
-    """Latents of camera pictures."""
+class ImageEncoder:
+    """Latents of camera images."""
 
     def __init__(self, model: WorldModel, manifest: Manifest) -> None:
-        """Encode with `model` what the manifest's image pipeline makes of pictures."""
+        """Encode with `model` what the manifest's image pipeline makes of images."""
         self._model = model
         self._preprocess = preprocessor(manifest)
 
-    def __call__(self, pictures: Sequence[Picture]) -> Tensor:
-        """Pictures (B) of (h, w, 3) uint8 RGB to latents (B, *Z)."""
-        pixels = np.stack([self._preprocess(picture) for picture in pictures])
-        images = torch.from_numpy(pixels)[:, None].to(self._model.device, self._model.dtype)
-        return self._model.encode(Observation(images))[:, 0]
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Images (B) of (h, w, 3) uint8 RGB to latents (B, *Z)."""
+        pixels = np.stack([self._preprocess(image) for image in images])
+        inputs = torch.from_numpy(pixels)[:, None].to(self._model.device, self._model.dtype)
+        return self._model.encode(Observation(inputs))[:, 0]

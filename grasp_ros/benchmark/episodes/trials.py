@@ -1,7 +1,8 @@
 """Many trials in lock step with their simulators: one encoding and one solve for all of them.
 
-A trial is one episode in a simulator. The randomness is shared by all that run together; times of
-their solves mean something only where one trial runs alone.
+A trial is one simulated episode with what is carried from one of its replans to the next. The order
+of events is that of `grasp_ros.sim.closed_loop.drive`. The randomness is shared by all that run
+together; times of their solves mean something only where one trial runs alone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -24,47 +25,27 @@ from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.initial_guess import resize, shift
 from grasp_ros.planning.problem import Plan, PlanProblem, to_numpy, to_tensor
 from grasp_ros.planning.protocol import Planner
+from grasp_ros.sim.closed_loop import SimulatedEpisode
 
 FINITE = ('actions', 'states', 'terminal_cost', 'defect')
 
 
-class Trial(Protocol):
-    """An episode of one robot, and its judge."""
-
-    @property
-    def goal_sight(self) -> Any:
-        """What the model is shown of the goal, as a picture."""
-        ...
-
-    def sight(self) -> Any:
-        """What the model is shown of now."""
-        ...
-
-    def drive(self, command: NDArray[np.float64]) -> None:
-        """Execute a command (R,) in physical units for one control period."""
-        ...
-
-    def ended(self) -> bool:
-        """Judge where the robot is now; whether the episode is over. Asked once each period."""
-        ...
-
-
-TrialT = TypeVar('TrialT', bound=Trial)
+EpisodeT = TypeVar('EpisodeT', bound=SimulatedEpisode)
 
 
 @dataclass(frozen=True, eq=False)
-class Driven(Generic[TrialT]):
-    """What became of a trial.
+class Driven(Generic[EpisodeT]):
+    """An episode that was driven.
 
     Attributes:
-        trial: at its end.
+        episode: at its end.
         plan: the last one made (B = 1), or None.
         iterations: of the optimiser in all solves.
         solve_times_s: of each solve, with all trials that it was for.
         cut: whether it was given up undecided, for want of time.
     """
 
-    trial: TrialT
+    episode: EpisodeT
     plan: Plan | None
     iterations: int
     solve_times_s: tuple[float, ...]
@@ -73,7 +54,7 @@ class Driven(Generic[TrialT]):
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """What drives the trials.
+    """All that drives the trials.
 
     Attributes:
         model: the world model.
@@ -81,7 +62,7 @@ class Setup:
         config: the policy, with what the model's manifest says of times and distances.
         space: of the model's actions, which stop with zero.
         limits: of commands.
-        encode: sights (B) to latents (B, *Z), without gradients.
+        encode: observations (B) to latents (B, *Z), without gradients.
         delay: model steps, 0 or 1, from a picture to the first action of the plan made from it.
     """
 
@@ -103,11 +84,11 @@ class Setup:
             )
 
 
-class _Robot(Generic[TrialT]):
-    """A trial, and what is carried from one replan to the next."""
+class _Trial(Generic[EpisodeT]):
+    """An episode, and what is carried from one replan to the next."""
 
-    def __init__(self, trial: TrialT, config: ControllerConfig, size: int) -> None:
-        self.trial = trial
+    def __init__(self, episode: EpisodeT, config: ControllerConfig, size: int) -> None:
+        self.episode = episode
         self.horizon = PlanHorizon(config)
         self.reached = False
         self.previous: tuple[Plan, int] | None = None
@@ -126,7 +107,7 @@ class _Robot(Generic[TrialT]):
             if 0 <= step - first < len(commands):
                 command = commands[step - first]
         self.executed.append(command)
-        self.trial.drive(command)
+        self.episode.step(command)
 
     def forget(self) -> None:
         """Stop and start anew, as the controller does after a fault."""
@@ -153,17 +134,17 @@ class TrialRunner:
 
     def run(
         self,
-        trials: Sequence[TrialT],
+        episodes: Sequence[EpisodeT],
         replan_every: int | None,
         most_solving_s: float = math.inf,
-    ) -> list[Driven[TrialT]]:
-        """Drive all trials to their ends.
+    ) -> list[Driven[EpisodeT]]:
+        """Drive all episodes to their ends.
 
         Args:
-            trials: at their beginnings.
+            episodes: at their beginnings.
             replan_every: control periods between replans, whole model steps; None executes whole
                 first plans.
-            most_solving_s: seconds of solves after which a trial is given up.
+            most_solving_s: seconds of solves after which an episode is given up.
 
         Raises:
             ValueError: if `replan_every` is not a number of whole model steps.
@@ -176,13 +157,13 @@ class TrialRunner:
             )
         generator = torch.Generator(device=setup.model.device)
         generator.manual_seed(setup.config.seed)
-        robots = [_Robot(trial, setup.config, setup.space.size) for trial in trials]
-        goals = setup.encode([trial.goal_sight for trial in trials])
-        running = [index for index, robot in enumerate(robots) if not robot.trial.ended()]
+        trials = [_Trial(episode, setup.config, setup.space.size) for episode in episodes]
+        goals = setup.encode([episode.goal_image for episode in episodes])
+        running = [index for index, trial in enumerate(trials) if not trial.episode.ended()]
         cut: set[int] = set()
         step = 0
         while running:
-            there = [robots[index] for index in running]
+            there = [trials[index] for index in running]
             replans = step == 0 if replan_every is None else step % replan_every == 0
             # Frames in between matter only to models that look back.
             if replans or (setup.model.history > 1 and step % skip == 0):
@@ -191,53 +172,53 @@ class TrialRunner:
                 _drive(there, step)
             if replans:
                 self._replan(there, goals[running], step + setup.delay, generator)
-                cut |= {i for i in running if sum(robots[i].times_s) > most_solving_s}
+                cut |= {i for i in running if sum(trials[i].times_s) > most_solving_s}
             if not setup.delay:
                 _drive(there, step)
             step += 1
             running = [
-                index for index in running if not robots[index].trial.ended() and index not in cut
+                index for index in running if not trials[index].episode.ended() and index not in cut
             ]
         return [
             Driven(
-                robot.trial,
-                None if robot.previous is None else robot.previous[0],
-                robot.iterations,
-                tuple(robot.times_s),
+                trial.episode,
+                None if trial.previous is None else trial.previous[0],
+                trial.iterations,
+                tuple(trial.times_s),
                 index in cut,
             )
-            for index, robot in enumerate(robots)
+            for index, trial in enumerate(trials)
         ]
 
-    def _look(self, robots: Sequence[_Robot[Any]]) -> None:
-        latents = self._setup.encode([robot.trial.sight() for robot in robots])
-        for robot, latent in zip(robots, latents, strict=True):
-            frames = robot.frames or [latent] * (self._setup.model.history - 1)
-            robot.frames = [*frames, latent][-self._setup.model.history :]
+    def _look(self, trials: Sequence[_Trial[Any]]) -> None:
+        latents = self._setup.encode([trial.episode.observe() for trial in trials])
+        for trial, latent in zip(trials, latents, strict=True):
+            frames = trial.frames or [latent] * (self._setup.model.history - 1)
+            trial.frames = [*frames, latent][-self._setup.model.history :]
 
-    def _known_actions(self, robot: _Robot[Any], count: int) -> NDArray[np.float64]:
+    def _known_actions(self, trial: _Trial[Any], count: int) -> NDArray[np.float64]:
         """The last `count` model steps of commands as normalised actions (count, A)."""
         space = self._setup.space
-        before = [robot.stop] * (count * space.frame_skip)
-        commands = np.array([*before, *robot.executed][len(robot.executed) :])
+        before = [trial.stop] * (count * space.frame_skip)
+        commands = np.array([*before, *trial.executed][len(trial.executed) :])
         return space.normalise(commands.reshape(count, space.frame_skip, space.size))
 
     def _replan(
         self,
-        robots: Sequence[_Robot[Any]],
+        trials: Sequence[_Trial[Any]],
         goals: Tensor,
         first: int,
         generator: torch.Generator,
     ) -> None:
         """Make the plans that act from the step `first` on, all of one horizon in one solve."""
         setup, history = self._setup, self._setup.model.history
-        context = torch.stack([torch.stack(robot.frames) for robot in robots])
+        context = torch.stack([torch.stack(trial.frames) for trial in trials])
         with torch.no_grad():
             distances = setup.planner.distance(context[:, -1], goals)
         count = history - 1 + setup.delay
-        actions = self._low.new_zeros(len(robots), 0, len(self._low))
+        actions = self._low.new_zeros(len(trials), 0, len(self._low))
         if count:
-            known = np.stack([self._known_actions(robot, count) for robot in robots])
+            known = np.stack([self._known_actions(trial, count) for trial in trials])
             actions = to_tensor(known, self._low)
         if setup.delay:
             with torch.no_grad():
@@ -246,7 +227,7 @@ class TrialRunner:
                 )
             context = torch.cat([context, ahead], dim=1)[:, -history:]
             actions = actions[:, setup.delay :]
-        for horizon, members in self._groups(robots, distances.tolist(), first).items():
+        for horizon, members in self._groups(trials, distances.tolist(), first).items():
             problem = PlanProblem(
                 context=context[members],
                 past_actions=actions[members],
@@ -257,61 +238,61 @@ class TrialRunner:
                 horizon=horizon[0],
                 frame_skip=setup.space.frame_skip,
             )
-            self._solve([robots[index] for index in members], problem, first, generator)
+            self._solve([trials[index] for index in members], problem, first, generator)
 
     def _groups(
-        self, robots: Sequence[_Robot[Any]], distances: Sequence[float], first: int
+        self, trials: Sequence[_Trial[Any]], distances: Sequence[float], first: int
     ) -> dict[tuple[int, bool], list[int]]:
         """Who is planned for, by horizon and whether there is no plan to start from."""
         config = self._setup.config
         groups: dict[tuple[int, bool], list[int]] = {}
-        for index, (robot, distance) in enumerate(zip(robots, distances, strict=True)):
+        for index, (trial, distance) in enumerate(zip(trials, distances, strict=True)):
             if not np.isfinite(distance):
-                robot.forget()
+                trial.forget()
                 continue
-            limit = config.released_distance if robot.reached else config.reached_distance
-            robot.reached = distance < limit
-            if robot.reached:
-                robot.commands = None
-                robot.horizon.renew()
+            limit = config.released_distance if trial.reached else config.reached_distance
+            trial.reached = distance < limit
+            if trial.reached:
+                trial.commands = None
+                trial.horizon.renew()
                 continue
-            horizon = robot.horizon.next(first * self._period_ns, distance)
-            groups.setdefault((horizon, robot.previous is None), []).append(index)
+            horizon = trial.horizon.next(first * self._period_ns, distance)
+            groups.setdefault((horizon, trial.previous is None), []).append(index)
         return groups
 
     def _solve(
         self,
-        robots: Sequence[_Robot[Any]],
+        trials: Sequence[_Trial[Any]],
         problem: PlanProblem,
         first: int,
         generator: torch.Generator,
     ) -> None:
-        """Plan for robots of one group; `first` is the step at which the plans begin to act."""
+        """Plan for trials of one group; `first` is the step at which the plans begin to act."""
         space = self._setup.space
         starts = []
-        for robot in robots:
-            if robot.previous is not None:
-                plan, began = robot.previous
+        for trial in trials:
+            if trial.previous is not None:
+                plan, began = trial.previous
                 shifted = shift(plan, (first - began) // space.frame_skip, self._stop)
                 starts.append(resize(shifted, problem.horizon, self._stop))
         init = _joined(starts) if starts else None
         plans = self._setup.planner.plan(problem, init, generator=generator)
         commands = space.denormalise(to_numpy(plans.actions))
-        for index, robot in enumerate(robots):
+        for index, trial in enumerate(trials):
             plan = _row(plans, index)
-            robot.iterations += plan.iterations
-            robot.times_s.append(plan.solve_time_s)
+            trial.iterations += plan.iterations
+            trial.times_s.append(plan.solve_time_s)
             if not all(torch.isfinite(getattr(plan, name)).all() for name in FINITE):
-                robot.forget()
+                trial.forget()
                 continue
             flat = commands[index].reshape(-1, space.size)
             limited, _ = apply_limits(flat, None, 0.0, self._setup.limits)
-            robot.previous, robot.commands = (plan, first), (limited.value, first)
+            trial.previous, trial.commands = (plan, first), (limited.value, first)
 
 
-def _drive(robots: Sequence[_Robot[Any]], step: int) -> None:
-    for robot in robots:
-        robot.drive(step)
+def _drive(trials: Sequence[_Trial[Any]], step: int) -> None:
+    for trial in trials:
+        trial.drive(step)
 
 
 def _joined(plans: Sequence[Plan]) -> Plan:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
-from grasp_ros.benchmark.episodes.side_by_side import PictureEncoder
+from grasp_ros.benchmark.episodes.side_by_side import ImageEncoder
 from grasp_ros.benchmark.episodes.timing import Solved, Timing, pin, timed
 from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.benchmark.push_t.oracle import ACTION_SPACE, OracleModel, latents_of, states_of
@@ -33,15 +33,15 @@ from grasp_ros.models.protocol import WorldModel, rollout
 from grasp_ros.planning.problem import to_numpy, to_tensor
 from grasp_ros.planning.process_tuning import keep_freed_memory
 from grasp_ros.planning.protocol import Planner
-from grasp_ros.sim.push_t.episodes import PushTEpisode, make_episode
+from grasp_ros.sim.push_t.episodes import PushTEpisode, PushTSimulation, make_episode
 from grasp_ros.sim.push_t.policy import collect
 from grasp_ros.sim.push_t.robot import render
-from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, PushTable, errors, succeeded
+from grasp_ros.sim.push_t.world import CONTROL_PERIOD, FRAME_SKIP, errors, succeeded
 
 ORACLE = 'oracle'
 """In place of a model's folder: the simulator itself."""
 BATCH = 256
-"""Pictures encoded at once for a probe."""
+"""Images encoded at once for a probe."""
 
 Array = NDArray[np.float64]
 
@@ -60,7 +60,7 @@ class PushTRow(EpisodeRow):
 
 
 @dataclass(frozen=True, eq=False)
-class FuzzTarget:
+class ModelUnderTest:
     """A world model as the benchmark of Push-T sees it.
 
     Attributes:
@@ -68,7 +68,7 @@ class FuzzTarget:
         space: of its actions.
         limits: of commands.
         look: states (10,) to what the model is shown of them.
-        encode: sights to latents (B, *Z).
+        encode: observations to latents (B, *Z).
         pose: latents (B, *Z) to poses (B, 5), as a simulator state begins.
         settle: a policy with what the model's manifest says, for a planner.
     """
@@ -82,56 +82,12 @@ class FuzzTarget:
     settle: Callable[[ControllerConfig, Planner], ControllerConfig]
 
 
-class PushTrial:
-    """One episode on the table, judged by DINO-WM's criterion."""
-
-    def __init__(self, episode: PushTEpisode, look: Callable[[Array], Any], whole: bool) -> None:
-        """Begin an episode.
-
-        Args:
-            episode: start, goal and budget.
-            look: what the model is shown of a state.
-            whole: execute as many commands as the goal is ahead and judge where that ends; else
-                the criterion must hold once within the budget.
-        """
-        self.episode = episode
-        self.goal_sight = look(episode.goal)
-        self.steps = -1
-        self._look = look
-        self._whole = whole
-        self._budget = len(episode.commands) if whole else episode.budget
-        self._table = PushTable(episode.start)
-
-    @property
-    def state(self) -> Array:
-        """Where agent and block are now (10,)."""
-        return self._table.state
-
-    @property
-    def reached(self) -> bool:
-        """Whether the criterion holds now."""
-        return bool(succeeded(self.state, self.episode.goal))
-
-    def sight(self) -> Any:
-        """See Trial."""
-        return self._look(self.state)
-
-    def drive(self, command: Array) -> None:
-        """See Trial."""
-        self._table.step(command)
-
-    def ended(self) -> bool:
-        """See Trial."""
-        self.steps += 1
-        return self.steps >= self._budget or (self.reached and not self._whole)
-
-
-def subject_of(model: str, cache: Path) -> FuzzTarget:
+def subject_of(model: str, cache: Path) -> ModelUnderTest:
     """The oracle, or the model in a folder with the probe that `cache` keeps."""
     if model == ORACLE:
         oracle = OracleModel()
         limits = Limits(ACTION_SPACE.low, ACTION_SPACE.high, np.full(ACTION_SPACE.size, np.inf))
-        return FuzzTarget(
+        return ModelUnderTest(
             oracle,
             ACTION_SPACE,
             limits,
@@ -146,9 +102,9 @@ def subject_of(model: str, cache: Path) -> FuzzTarget:
             f'{model}: frame_skip is {manifest.frame_skip}; on Push-T a model step has '
             f'{FRAME_SKIP} commands'
         )
-    encode = PictureEncoder(learned, manifest)
+    encode = ImageEncoder(learned, manifest)
     probe, _ = probe_for(model, cache, encode)
-    return FuzzTarget(
+    return ModelUnderTest(
         learned,
         manifest.action_space,
         model_limits(manifest),
@@ -163,7 +119,7 @@ def probe_for(
     model: str, cache: Path, encode: Callable[[Sequence[Any]], Tensor] | None = None
 ) -> tuple[PoseProbe, ProbeError]:
     """The probe of the model in a folder, and its error; fitted unless `cache` has it."""
-    see = encode or PictureEncoder(*load_model(Path(model)))
+    see = encode or ImageEncoder(*load_model(Path(model)))
 
     def flat(states: Array) -> Array:
         parts = np.array_split(states, max(1, len(states) // BATCH))
@@ -196,11 +152,11 @@ def run_cell(cell: Cell, cache: Path) -> CellResult:
     return run_subject(cell, subject_of(cell.model, cache))
 
 
-def run_subject(cell: Cell, subject: FuzzTarget) -> CellResult:
+def run_subject(cell: Cell, subject: ModelUnderTest) -> CellResult:
     """Measure success in a cell with this model in place of the cell's."""
     planner = CountingPlanner(build(cell.planner, subject.model, cell.options), subject.model)
     began = time.perf_counter()
-    driven = _runner(cell, subject, planner).run(_trials(cell, subject), cell.replan_every)
+    driven = _runner(cell, subject, planner).run(_episodes(cell, subject), cell.replan_every)
     wall_s = time.perf_counter() - began
     return CellResult(
         tuple(_row(run, subject) for run in driven),
@@ -216,16 +172,16 @@ def time_cell(cell: Cell, cache: Path) -> Timing:
     keep_freed_memory()
     subject = subject_of(cell.model, cache)
     runner = _runner(cell, subject, build(cell.planner, subject.model, cell.options))
-    warm = [PushTrial(episode_of(cell.seeds[0], cell.horizon), subject.look, whole=True)]
+    warm = [PushTSimulation(episode_of(cell.seeds[0], cell.horizon), subject.look, whole=True)]
     runner.run(warm, None)
 
-    def driven(trial: PushTrial) -> Callable[[float], Solved]:
-        return lambda left: runner.run([trial], cell.replan_every, left)[0]
+    def driven(episode: PushTSimulation) -> Callable[[float], Solved]:
+        return lambda left: runner.run([episode], cell.replan_every, left)[0]
 
-    return timed(driven(trial) for trial in _trials(cell, subject))
+    return timed(driven(episode) for episode in _episodes(cell, subject))
 
 
-def _runner(cell: Cell, subject: FuzzTarget, planner: Planner) -> TrialRunner:
+def _runner(cell: Cell, subject: ModelUnderTest, planner: Planner) -> TrialRunner:
     config = subject.settle(
         ControllerConfig(
             horizon=cell.horizon,
@@ -247,25 +203,25 @@ def _runner(cell: Cell, subject: FuzzTarget, planner: Planner) -> TrialRunner:
     )
 
 
-def _trials(cell: Cell, subject: FuzzTarget) -> list[PushTrial]:
+def _episodes(cell: Cell, subject: ModelUnderTest) -> list[PushTSimulation]:
     return [
-        PushTrial(episode_of(seed, cell.horizon), subject.look, whole=not cell.closed_loop)
+        PushTSimulation(episode_of(seed, cell.horizon), subject.look, whole=not cell.closed_loop)
         for seed in cell.seeds
     ]
 
 
-def _row(run: Driven[PushTrial], subject: FuzzTarget) -> PushTRow:
-    trial, episode = run.trial, run.trial.episode
-    position, angle = errors(trial.state, episode.goal)
+def _row(run: Driven[PushTSimulation], subject: ModelUnderTest) -> PushTRow:
+    end, episode = run.episode, run.episode.episode
+    position, angle = errors(end.state, episode.goal)
     imagined = False
     if run.plan is not None:
         pose = subject.pose(run.plan.rollout[:, -1])
         imagined = bool(succeeded(pose, episode.goal)[0])
     return PushTRow(
         seed=episode.seed,
-        reached=trial.reached,
+        reached=end.reached,
         imagined=imagined,
-        steps=trial.steps,
+        steps=end.steps,
         optimal_steps=float(len(episode.commands)),
         budget=episode.budget,
         final_distance_px=round(float(position), 3),
@@ -277,7 +233,7 @@ def _row(run: Driven[PushTrial], subject: FuzzTarget) -> PushTRow:
 
 
 @torch.no_grad()
-def imagined_share(subject: FuzzTarget, seeds: Sequence[int], horizon: int) -> float:
+def imagined_share(subject: ModelUnderTest, seeds: Sequence[int], horizon: int) -> float:
     """Share of episodes whose recorded commands end within the criterion in imagination.
 
     Args:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.sim.rooms.episodes import Episode, path_lengths
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, sample_free
+from grasp_ros.sim.success import ReachMonitor, Rules
 
 VELOCITY = slice(2, 4)
 MIN_PATH_PX = 30.0
@@ -121,6 +122,42 @@ def draw_episode(world: PointMaze, seed: int) -> tuple[Episode, float]:
 def budget_for(way_px: float) -> int:
     """Control periods allowed for a way: 0.5 m/s on average, and 4 s."""
     return round(way_px) + 40
+
+
+class PointMazeSimulation:
+    """Simulated episode of the mass, see `grasp_ros.sim.closed_loop`.
+
+    Attributes:
+        world: where.
+        monitor: of success.
+        state: (4,) in metres and m/s.
+    """
+
+    def __init__(self, world: PointMaze, episode: Episode, rules: Rules) -> None:
+        """Begin an episode at rest."""
+        self.world = world
+        self.goal_image = world.render(episode.goal[None])[0]
+        self.monitor = ReachMonitor(
+            episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
+        )
+        self.state = np.concatenate([episode.start, np.zeros(2)])
+
+    def observe(self) -> NDArray[np.uint8]:
+        """See SimulatedEpisode."""
+        return self.world.render(self.state[None, :2])[0]
+
+    def proprioception(self) -> NDArray[np.float64]:
+        """Velocity (2,) in m/s."""
+        return self.state[VELOCITY]
+
+    def step(self, command: NDArray[np.float64]) -> None:
+        """Accelerate by (2,) in m/s^2; see SimulatedEpisode."""
+        period = self.world.control_period
+        self.state = self.world.accelerate(self.state[None], command[None], period)[0]
+
+    def ended(self) -> bool:
+        """See SimulatedEpisode."""
+        return self.monitor.update(self.state[:2] / METRES_PER_PIXEL)
 
 
 def collect_mass_motion(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.sim.push_t.policy import record
-from grasp_ros.sim.push_t.world import errors, succeeded
+from grasp_ros.sim.push_t.world import PushTable, errors, succeeded
 
 AHEAD = 25
 """Control periods between start and goal, as in the usual protocol."""
@@ -64,3 +66,57 @@ def make_episode(seed: int, ahead: int = AHEAD) -> PushTEpisode:
             moves_block=bool(moved > MOVED_PX or turned > MOVED_RAD),
             budget=BUDGET_FACTOR * ahead,
         )
+
+
+class PushTSimulation:
+    """Simulated episode on the table, see `grasp_ros.sim.closed_loop`.
+
+    Attributes:
+        episode: start, goal and budget.
+        steps: control periods so far, -1 before the first `ended`.
+    """
+
+    def __init__(
+        self,
+        episode: PushTEpisode,
+        look: Callable[[NDArray[np.float64]], Any],
+        whole: bool = False,
+    ) -> None:
+        """Begin an episode.
+
+        Args:
+            episode: start, goal and budget.
+            look: what the model is shown of a state (10,).
+            whole: execute as many commands as the goal is ahead; the criterion counts where that
+                ends. Else it must hold once within the budget.
+        """
+        self.episode = episode
+        self.goal_image = look(episode.goal)
+        self.steps = -1
+        self._look = look
+        self._whole = whole
+        self._budget = len(episode.commands) if whole else episode.budget
+        self._table = PushTable(episode.start)
+
+    @property
+    def state(self) -> NDArray[np.float64]:
+        """State (10,) of agent and block now."""
+        return self._table.state
+
+    @property
+    def reached(self) -> bool:
+        """Whether the criterion holds now."""
+        return bool(succeeded(self.state, self.episode.goal))
+
+    def observe(self) -> Any:
+        """See SimulatedEpisode."""
+        return self._look(self.state)
+
+    def step(self, command: NDArray[np.float64]) -> None:
+        """Displace by (2,) in m; see SimulatedEpisode."""
+        self._table.step(command)
+
+    def ended(self) -> bool:
+        """See SimulatedEpisode."""
+        self.steps += 1
+        return self.steps >= self._budget or (self.reached and not self._whole)

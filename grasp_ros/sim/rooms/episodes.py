@@ -12,6 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import dijkstra
 
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, sample_free
+from grasp_ros.sim.success import EndMonitor, ReachMonitor, Rules
 
 MIN_PATH_PX = 40.0
 MAX_PATH_PX = 80.0
@@ -123,6 +124,48 @@ def optimal_steps(
 def _with_budget(world: WalledWorld, episode: Episode, steps: float) -> RoomsEpisode:
     budget = round(BUDGET_PER_STEP * steps) + BUDGET_SPARE
     return RoomsEpisode(world, episode, float(steps), budget)
+
+
+class RoomsSimulation:
+    """Simulated episode in rooms, see `grasp_ros.sim.closed_loop`.
+
+    Attributes:
+        world: where.
+        monitor: of success.
+        positions: (2,) in metres, at the start and after each step.
+    """
+
+    def __init__(
+        self, world: WalledWorld, episode: Episode, rules: Rules, whole: bool = False
+    ) -> None:
+        """Begin an episode.
+
+        Args:
+            world: where.
+            episode: start and goal.
+            rules: of success.
+            whole: only where the robot is when the budget is used up counts.
+        """
+        self.world = world
+        self.goal_image = world.render(episode.goal[None])[0]
+        kind = EndMonitor if whole else ReachMonitor
+        self.monitor: EndMonitor | ReachMonitor = kind(
+            episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
+        )
+        self.positions = [episode.start]
+
+    def observe(self) -> NDArray[np.uint8]:
+        """See SimulatedEpisode."""
+        return self.world.render(self.positions[-1][None])[0]
+
+    def step(self, command: NDArray[np.float64]) -> None:
+        """Drive with a velocity (2,) in m/s; see SimulatedEpisode."""
+        here, world = self.positions[-1][None], self.world
+        self.positions.append(world.advance(here, command[None], world.control_period)[0])
+
+    def ended(self) -> bool:
+        """See SimulatedEpisode."""
+        return self.monitor.update(self.positions[-1] / METRES_PER_PIXEL)
 
 
 def path_lengths(

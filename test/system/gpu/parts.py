@@ -22,15 +22,15 @@ import torch
 from grasp_ros.benchmark.speed import suite
 from grasp_ros.benchmark.speed.iteration import random_problem
 from grasp_ros.benchmark.speed.references import MlpPredictor, PatchPredictor
-from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_stack
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.parameters.yaml_file import read_parameters
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import Plan, PlanProblem
+from grasp_ros.sim.closed_loop import RobotEpisode, drive
 from grasp_ros.sim.motion import collect
-from grasp_ros.sim.protocol import CameraRobot, RobotSettings, SuccessMonitor, Task
+from grasp_ros.sim.protocol import RobotSettings
 from grasp_ros.sim.registry import ROOMS, TASKS
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.phases import Trainer
@@ -250,42 +250,15 @@ def closed_loop(result: Result, device: torch.device) -> Iterator[None]:
             task = TASKS[loop.task]
             robot = task.robot(RobotSettings(), seed, 0.0)
             monitor = task.monitor(robot.episode(), params.planner.horizon)
-            row['reached'] += _drive(
-                stack.controller, task, robot, monitor, period_s, times_s
-            )
+            episode = RobotEpisode(task, robot, monitor, period_s)
+            times_s += drive(stack.controller, episode, period_s).solve_times_s
+            row['reached'] += monitor.result().reached
             row['episodes'] += 1
             row['solve_ms'] = round(1e3 * statistics.median(times_s), 3)
             result.save(complete=False)
             yield
         if row['reached'] < loop.least * EPISODES:
             result.fault(f'{loop.task}: {row["reached"]} of {EPISODES} goals reached')
-
-
-def _drive(
-    controller: Controller,
-    task: Task,
-    robot: CameraRobot,
-    monitor: SuccessMonitor,
-    period_s: float,
-    times_s: list[float],
-) -> bool:
-    """Whether the goal is reached; solve times are added to `times_s`."""
-    controller.reset()
-    controller.set_goal(robot.goal_image())
-    step = 0
-    while not monitor.update(task.state(robot.truth())):
-        now_s = step * period_s
-        now_ns = round(now_s * NANOSECONDS)
-        controller.observe(robot.image(), now_ns)
-        action = controller.command(now_ns).action
-        if action is not None:
-            robot.command(action, now_s)
-        plan = controller.plan(now_ns).plan
-        if plan is not None:
-            times_s.append(plan.solve_time_s)
-        step += 1
-        robot.advance_to(step * period_s)
-    return monitor.result().reached
 
 
 def training(result: Result, device: torch.device) -> Iterator[None]:
