@@ -53,6 +53,7 @@ class Recording:
         self._layout = layout
         self._topics = topics
         self._report: PlanReport | None = None
+        self._checked: PlanReport | None = None
         self._plans = 0
         self._images_refused = 0
         for type_name in (layout.command_type, STATUS, PLAN):
@@ -84,12 +85,15 @@ class Recording:
             jitter_s=0.0,
             images_refused=self._images_refused,
             solves_late=0,
+            checked=self._checked,
         )
         name = self._params.planner.name
         status = build_status(self._parts, command, loop, now_ns, name)
         self._write(topics.status, STATUS, now_ns, now_ns, vars(status))
 
     def _replan(self, now_ns: int, report: PlanReport) -> None:
+        if report.image_check is not None:
+            self._checked = report
         if not report.counts:
             return
         self._report = report

@@ -89,7 +89,7 @@ class VirtualNode:
             else (PROPRIOCEPTION, event.values)
         )
         now_ns, before = event.time_ns, self._controller.observations
-        refused = self._controller.sense(
+        refused = self._controller.add_measurement(
             name, data, event.stamp_ns or now_ns, now_ns=now_ns, arrival_ns=now_ns
         )
         if refused:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -37,7 +37,7 @@ from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.control.observation import ImageSource
-from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command, State
 from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
@@ -210,14 +210,9 @@ class OnArrival:
         """See Controller."""
         return self._controller.inputs
 
-    def sense(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None:
+    def add_measurement(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None:
         """See Controller."""
-        return self._controller.sense(name, data, stamp_ns)
-
-    @property
-    def planning_delay(self) -> float:
-        """See Controller."""
-        return self._controller.planning_delay
+        return self._controller.add_measurement(name, data, stamp_ns)
 
     def reset(self) -> None:
         """See Controller."""
@@ -233,15 +228,12 @@ class OnArrival:
         self._newest_ns = stamp_ns
         return self._controller.observe(image, stamp_ns)
 
-    def plan(self, now_ns: int) -> PlanReport:
-        """See Controller; the plan is in force when this returns."""
+    def plan(self, now_ns: int, clock: Callable[[], int] | None = None) -> PlanReport:
+        """See Controller; the plan is in force when this returns, no delay is measured."""
         report = self._controller.plan(self._newest_ns)
         if report.timed is not None and report.accepted:
             self._commands = deque(report.timed.commands)
         return report
-
-    def planned(self, finished_ns: int) -> None:
-        """See Controller; nothing is estimated here."""
 
     def command(self, now_ns: int) -> Command:
         """The next command of the plan, or the controller's stop."""

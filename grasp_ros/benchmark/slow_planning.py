@@ -6,6 +6,7 @@ in the node, where planning has a thread of its own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from grasp_ros.benchmark.episodes.compute_budget import PlannerWrapper
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.sim.closed_loop import Driver, tick
 from grasp_ros.sim.rooms.episodes import RoomsEpisode, RoomsSimulation
@@ -24,11 +26,11 @@ RARE = 0.03
 
 
 class DelayedDriver(Driver, Protocol):
-    """A driver that is told when its planning ended; see Controller."""
+    """A driver that measures how long its planning takes; see Controller."""
 
-    @property
-    def planning_delay(self) -> float: ...  # noqa: D102
-    def planned(self, finished_ns: int) -> None: ...  # noqa: D102
+    def plan(  # noqa: D102
+        self, now_ns: int, clock: Callable[[], int] | None = None
+    ) -> PlanReport: ...
 
 
 class SlowPlanner(PlannerWrapper):
@@ -109,7 +111,7 @@ class SlowEpisode:
 
     def run(self) -> SlowRun:
         """Drive it to its end."""
-        plans = 0
+        plans, delay_s = 0, 0.0
         controller, task = self._controller, self._task
         controller.reset()
         controller.set_goal(self._episode.goal_image)
@@ -118,8 +120,9 @@ class SlowEpisode:
             if not self._fresh:
                 self._tick()
             self._fresh = False
-            plans += controller.plan(self._now_ns).plan is not None
-            controller.planned(self._now_ns)
+            report = controller.plan(self._now_ns, lambda: self._now_ns)
+            plans += report.plan is not None
+            delay_s = report.planning_delay_s
         self._planner.clock = None
         # At each tick: the last command moved the robot on after the last of them.
         positions = np.stack(self._episode.positions[:-1])
@@ -128,7 +131,7 @@ class SlowEpisode:
             positions,
             float(np.square(np.diff(self._commands, axis=0)).sum(axis=1).mean()),
             overshoot(positions, task.episode.goal),
-            controller.planning_delay,
+            delay_s,
             plans,
         )
 

@@ -37,6 +37,7 @@ class CommandLimiter:
         period_ns: int,
         stop_decay: float,
         dry_run: bool,
+        history: CommandHistory | None = None,
     ) -> None:
         """Begin with nothing published.
 
@@ -46,8 +47,9 @@ class CommandLimiter:
             period_ns: between commands.
             stop_decay: seconds in which a stop decays to the stop action.
             dry_run: nothing is published, so nothing is remembered.
+            history: takes what is published; None for one of its own.
         """
-        self.history = CommandHistory()
+        self.history = CommandHistory() if history is None else history
         self._space = space
         self._limits = limits
         self._period_ns = period_ns

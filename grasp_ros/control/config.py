@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from grasp_ros.control.image_checks import GuardConfig
+from grasp_ros.control.types import NANOSECONDS
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,8 @@ class ControllerConfig:
     dry_run: bool = False
     seed: int = 0
     guard: GuardConfig = field(default_factory=GuardConfig)
+
+    @property
+    def step_ns(self) -> int:
+        """Nanoseconds of one model step."""
+        return round(self.model_dt * NANOSECONDS)

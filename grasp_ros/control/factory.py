@@ -14,7 +14,6 @@ from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.image_checks import GuardConfig, Novelty
 from grasp_ros.control.limits import Limits, longest_stop
-from grasp_ros.control.observation import Picture
 from grasp_ros.control.progress import RELEASE
 from grasp_ros.control.types import Timer, untimed
 from grasp_ros.messages.images import to_model_input
@@ -22,8 +21,9 @@ from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.calibration import DistanceCurve
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.manifest import Manifest
-from grasp_ros.models.protocol import WorldModel
+from grasp_ros.models.protocol import LoadedModel, WorldModel
 from grasp_ros.models.registry import LearnedModel
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.parameters.parameter import ParameterError
 from grasp_ros.parameters.table import CommandParameters, NodeParameters, planner_options
 from grasp_ros.planning.objective import GoalDistance, goal_distance
@@ -63,22 +63,29 @@ def build_controller(
         timer: of the phases of planning.
     """
     return Controller(
-        model,
+        bundle(model, manifest),
         planner,
-        preprocessor(manifest),
-        manifest.action_space,
         limits,
         policy_for(manifest, planner.distance, config, goal_tolerance),
         timer,
-        novelty_measure(model, manifest),
-        manifest.inputs,
     )
 
 
-def preprocessor(manifest: Manifest) -> Callable[[Picture], NDArray[np.float32]]:
-    """What turns (h, w, 3) uint8 RGB into the encoder's input (3, h', w') float in [0, 1]."""
-    image = manifest.image
-    return lambda picture: to_model_input(picture, image.height, image.width, image.fit)
+def bundle(model: WorldModel, manifest: Manifest) -> LoadedModel:
+    """Bundle a world model with what its manifest says of its inputs and commands."""
+    return LoadedModel(
+        model,
+        preprocessor(manifest),
+        manifest.action_space,
+        manifest.inputs,
+        novelty_measure(model, manifest),
+    )
+
+
+def preprocessor(manifest: Manifest) -> Callable[[RgbImage], NDArray[np.float32]]:
+    """Make the function from (h, w, 3) uint8 RGB to the encoder's input (3, h', w') in [0, 1]."""
+    spec = manifest.image
+    return lambda image: to_model_input(image, spec.height, spec.width, spec.fit)
 
 
 def replan_period(asked: float, manifest: Manifest) -> float:

@@ -1,8 +1,10 @@
-"""What a failed solve means for the next: try again, or not before the node is set up anew."""
+"""Plans that must not be executed, and what a failed solve means for the next."""
 
 from __future__ import annotations
 
 import torch
+
+from grasp_ros.planning.problem import Plan
 
 MEMORY_TRIES = 5
 
@@ -10,6 +12,31 @@ _DEVICE_ERRORS: tuple[type[Exception], ...] = (
     (torch.AcceleratorError,) if hasattr(torch, 'AcceleratorError') else ()  # PyTorch >= 2.8
 )
 _DEVICE_WORDS = ('cuda error', 'cublas', 'cudnn', 'cusolver', 'device-side assert', 'hip error')
+
+
+class BadPlanError(Exception):
+    """A plan that must not be executed; the message says why."""
+
+
+def check_plan(plan: Plan, max_defect: float) -> None:
+    """Refuse a plan that is not finite or does not follow the model.
+
+    Args:
+        plan: the answer to one problem.
+        max_defect: largest dynamics defect, latent units.
+
+    Raises:
+        BadPlanError: saying what is wrong with it.
+    """
+    for name in ('actions', 'states', 'terminal_cost', 'defect'):
+        if not torch.isfinite(getattr(plan, name)).all():
+            raise BadPlanError(f'the plan holds non-finite {name}: the world model gives NaN')
+    defect = float(plan.defect[0])
+    if defect > max_defect:
+        raise BadPlanError(
+            f'defect {defect:.3g} of the plan is above max_plan_defect {max_defect:.3g}: it does '
+            'not follow the model'
+        )
 
 
 class SolveFailures:
@@ -54,6 +81,11 @@ class SolveFailures:
                 'start it again where that fails'
             )
         return reason
+
+
+def is_device_error(error: Exception) -> bool:
+    """Whether device or memory failed, whatever was computed."""
+    return is_out_of_memory(error) or is_device_lost(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Which pictures must not be driven by: dark, unlike the training data, or frozen."""
+"""Checks of images: dark, unlike the training data, frozen, or not as predicted."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from grasp_ros.control.observation import Picture
-from grasp_ros.models.protocol import HasDecoder, HasManifold, WorldModel, side_by_side
+from grasp_ros.control.observation import EncodedObservation, LatentContext
+from grasp_ros.models.protocol import (
+    HasDecoder,
+    HasManifold,
+    NoveltyMeasure,
+    WorldModel,
+    side_by_side,
+)
+from grasp_ros.models.sensors import RgbImage
 
 LEVELS = 255.0
 UNKNOWN = float('nan')
-
-NoveltyMeasure = Callable[[Tensor, Tensor], Tensor]
-"""Latents (N, *Z) and images (N, 3, h, w), of C cameras (N, C, 3, h, w), to novelty (N).
-
-1 is the most of familiar pictures.
-"""
-
 
 @dataclass(frozen=True)
 class GuardConfig:
@@ -49,34 +49,14 @@ class GuardConfig:
     novel_images: int = 3
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What the cameras show, and what the model makes of it.
-
-    Attributes:
-        stamp_ns: when it was taken.
-        pictures: of each camera (h, w, 3) uint8 RGB.
-        pixels: the model's input (3, h', w') in [0, 1]; of several cameras (C, 3, h', w').
-        latent: (*Z).
-        expected_change: gives the mean squared change of the latent that the model predicts for
-            one step of the commands in force before it; raises what the model raises.
-    """
-
-    stamp_ns: int
-    pictures: tuple[Picture, ...]
-    pixels: Tensor
-    latent: Tensor
-    expected_change: Callable[[], float]
-
-
 @dataclass(frozen=True)
 class ImageCheck:
-    """What a picture is good for.
+    """Result of the checks of an image: fault, and novelty (out-of-distribution score).
 
     Attributes:
-        fault: why it must not be driven by; empty where it may.
-        novelty: 1 is the most of familiar pictures; NaN where nothing measures it.
-        unfamiliar: whether novelty was above 1 in as many pictures in a row as count.
+        fault: why the robot must not be driven by it; empty where it may.
+        novelty: 1 is the most of familiar images; NaN where nothing measures it.
+        unfamiliar: whether novelty was above 1 in as many images in a row as count.
     """
 
     fault: str = ''
@@ -85,63 +65,83 @@ class ImageCheck:
 
 
 class ImageGuard:
-    """Judges pictures one after another."""
+    """Checks images one after another."""
 
     def __init__(self, novelty: NoveltyMeasure | None = None) -> None:
-        """Judge without novelty where nothing measures it."""
+        """Check without novelty where nothing measures it."""
         self._novelty = novelty
-        self.clear()
+        self.reset()
 
-    def clear(self) -> None:
-        """Forget all pictures."""
-        self._verdict: ImageCheck | None = None
-        self._reference: tuple[Picture, ...] | None = None
+    def reset(self) -> None:
+        """Forget all images."""
+        self._result: ImageCheck | None = None
+        self._reference: tuple[RgbImage, ...] | None = None
         self._stamp_ns = 0
         self._unchanged_ns = 0
         self._above_one = 0
         self._above_bound = 0
 
-    def examine(self, seen: Seen, config: GuardConfig) -> ImageCheck:
-        """Judge the newest picture; one with the stamp of the last is the last."""
-        if self._verdict is not None and seen.stamp_ns == self._stamp_ns:
-            return self._verdict
-        novelty = self._measure(seen, config)
+    def check(
+        self,
+        encoded: EncodedObservation,
+        expected_change: Callable[[], float],
+        config: GuardConfig,
+    ) -> ImageCheck:
+        """Check the newest image; one with the stamp of the last is the last.
+
+        Args:
+            encoded: the newest observation.
+            expected_change: gives the mean squared change of the latent that the model predicts
+                for one step of the commands in force before it; asked only where images stay the
+                same, raises what the model raises.
+            config: bounds.
+        """
+        stamp_ns = encoded.context.newest_ns
+        if self._result is not None and stamp_ns == self._stamp_ns:
+            return self._result
+        novelty = self._measure(encoded, config)
         self._above_one = self._above_one + 1 if novelty > 1.0 else 0
         self._above_bound = self._above_bound + 1 if novelty > config.max_novelty else 0
-        frozen = self._frozen(seen, config)
-        fault = _dark(seen.pixels, config)
+        frozen = self._frozen(encoded, expected_change, config)
+        fault = _dark(encoded.pixels, config)
         if not fault and self._above_bound >= config.novel_images:
             fault = (
                 f'the picture is unlike the training data: novelty {novelty:.2f}, '
                 f'max_novelty is {config.max_novelty:.2f}'
             )
         unfamiliar = self._above_one >= config.novel_images
-        self._stamp_ns = seen.stamp_ns
-        self._verdict = ImageCheck(fault or frozen, novelty, unfamiliar)
-        return self._verdict
+        self._stamp_ns = stamp_ns
+        self._result = ImageCheck(fault or frozen, novelty, unfamiliar)
+        return self._result
 
-    def _measure(self, seen: Seen, config: GuardConfig) -> float:
+    def _measure(self, encoded: EncodedObservation, config: GuardConfig) -> float:
         if self._novelty is None or not config.max_novelty:
             return UNKNOWN
-        images = seen.pixels[None].to(seen.latent)
-        return float(self._novelty(seen.latent[None], images)[0])
+        latent = encoded.context.newest
+        return float(self._novelty(latent, encoded.pixels[None].to(latent))[0])
 
-    def _frozen(self, seen: Seen, config: GuardConfig) -> str:
+    def _frozen(
+        self,
+        encoded: EncodedObservation,
+        expected_change: Callable[[], float],
+        config: GuardConfig,
+    ) -> str:
         """Count the time in which motion was to be seen and was not; why that is too long.
 
         Not every one of several cameras must see the motion: all of them have to stand still.
         """
         if not config.frozen_timeout:
             return ''
+        images, stamp_ns = encoded.data.images, encoded.context.newest_ns
         reference, tolerance = self._reference, config.frozen_tolerance
         same = reference is not None and all(
             alike(before, now, tolerance)
-            for before, now in zip(reference, seen.pictures, strict=True)
+            for before, now in zip(reference, images, strict=True)
         )
         if not same:
-            self._reference, self._unchanged_ns = seen.pictures, 0
-        elif seen.expected_change() > config.visible_change:
-            self._unchanged_ns += seen.stamp_ns - self._stamp_ns
+            self._reference, self._unchanged_ns = images, 0
+        elif expected_change() > config.visible_change:
+            self._unchanged_ns += stamp_ns - self._stamp_ns
         seconds = self._unchanged_ns / 1e9
         if seconds < config.frozen_timeout:
             return ''
@@ -151,7 +151,7 @@ class ImageGuard:
         )
 
 
-def alike(first: Picture, second: Picture, tolerance: float) -> bool:
+def alike(first: RgbImage, second: RgbImage, tolerance: float) -> bool:
     """Whether pictures (h, w, 3) uint8 differ nowhere by more than so many levels."""
     if first.shape != second.shape:
         return False
@@ -230,22 +230,8 @@ MAX_STEPS = 5
 """How far back predictions begin: long enough for errors to show, short enough for one cause."""
 
 
-class Sight(Protocol):
-    """What the model saw at one time."""
-
-    @property
-    def context(self) -> Tensor:
-        """Latents (1, H, *Z), newest last."""
-        ...
-
-    @property
-    def stamps_ns(self) -> tuple[int, ...]:
-        """Of the frames behind them."""
-        ...
-
-
 class PredictionCheck:
-    """Rolls a former sight forward along the commands really published and compares.
+    """Compares the newest latent with what the model predicts from an earlier context.
 
     Attributes:
         error: of the newest comparison, in model steps of motion: the root-mean-square distance of
@@ -253,7 +239,7 @@ class PredictionCheck:
     """
 
     def __init__(self, step_ns: int, one_step: float) -> None:
-        """Compare sights up to `MAX_STEPS` model steps apart.
+        """Compare contexts up to `MAX_STEPS` model steps apart.
 
         Args:
             step_ns: of the model.
@@ -261,44 +247,47 @@ class PredictionCheck:
         """
         self._step_ns = step_ns
         self._one_step = one_step
-        self.clear()
+        self.reset()
 
-    def clear(self) -> None:
-        """Forget former sights."""
-        self._former: deque[Sight] = deque()
+    def reset(self) -> None:
+        """Forget former contexts."""
+        self._former: deque[LatentContext] = deque()
         self.error = math.nan
 
-    def update(self, now: Sight, roll: Callable[[Sight, int], Tensor]) -> float:
-        """Compare with the oldest former sight a whole number of steps before `now`.
+    def update(
+        self, context: LatentContext, predict: Callable[[LatentContext, int], Tensor]
+    ) -> float:
+        """Compare with the oldest former context a whole number of steps before this one.
 
         Args:
-            now: the newest sight; kept for later comparisons.
-            roll: gives the latent (1, *Z) that the model predicts so many steps after a sight, or
-                the first elements of its last axis, which are compared.
+            context: the newest; kept for later comparisons.
+            predict: gives the latent (1, *Z) that the model predicts so many steps after a
+                context along the commands really published, or the first elements of its last
+                axis, which are compared.
 
         Returns:
             The new `error`.
         """
-        newest = now.stamps_ns[-1]
-        if self._former and newest <= self._former[-1].stamps_ns[-1]:
+        newest = context.newest_ns
+        if self._former and newest <= self._former[-1].newest_ns:
             return self.error
         while self._former and self._steps(self._former[0], newest) > MAX_STEPS:
             self._former.popleft()
-        sight = next((one for one in self._former if self._whole(one, newest)), None)
+        former = next((one for one in self._former if self._whole(one, newest)), None)
         self.error = math.nan
-        if sight is not None:
-            predicted = roll(sight, self._steps(sight, newest))
-            seen = now.context[:, -1][..., : predicted.shape[-1]]
-            squared = float((predicted - seen).square().mean())
+        if former is not None:
+            predicted = predict(former, self._steps(former, newest))
+            observed = context.newest[..., : predicted.shape[-1]]
+            squared = float((predicted - observed).square().mean())
             self.error = math.sqrt(squared / self._one_step)
-        self._former.append(now)
+        self._former.append(context)
         return self.error
 
-    def _steps(self, sight: Sight, newest_ns: int) -> int:
-        return round((newest_ns - sight.stamps_ns[-1]) / self._step_ns)
+    def _steps(self, former: LatentContext, newest_ns: int) -> int:
+        return round((newest_ns - former.newest_ns) / self._step_ns)
 
-    def _whole(self, sight: Sight, newest_ns: int) -> bool:
+    def _whole(self, former: LatentContext, newest_ns: int) -> bool:
         """Whether a whole number of steps lies between, to a quarter of one."""
-        gap = newest_ns - sight.stamps_ns[-1]
-        steps = self._steps(sight, newest_ns)
+        gap = newest_ns - former.newest_ns
+        steps = self._steps(former, newest_ns)
         return steps > 0 and 4 * abs(gap - steps * self._step_ns) <= self._step_ns

@@ -1,4 +1,4 @@
-"""Observations and what they are encoded to: sensor data, images, latents of the newest frames."""
+"""Observations and goals, and their encoding: sensor data, images given to the model, latents."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grasp_ros.control.types import Timer, untimed
-from grasp_ros.models.protocol import Observation, WorldModel
-from grasp_ros.models.sensors import SensorSpec
+from grasp_ros.models.protocol import LoadedModel, Observation
+from grasp_ros.models.sensors import RgbImage
 
-Picture = NDArray[np.uint8]
-ImageSource = Picture | Callable[[], Picture]
+ImageSource = RgbImage | Callable[[], RgbImage]
 
 
 @dataclass(frozen=True, eq=False)
 class SensorData:
-    """What was seen, and felt, at one time.
+    """Decoded data of all sensors at one time.
 
     Attributes:
-        pictures: one (h, w, 3) uint8 RGB of each camera.
+        images: one (h, w, 3) uint8 RGB of each camera.
         proprioception: (Q,) in physical units, or None: goals have none.
     """
 
-    pictures: tuple[Picture, ...]
+    images: tuple[RgbImage, ...]
     proprioception: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class StampedObservation:
-    """What the sensors gave at one time.
+    """Data of all sensors at one time, images perhaps not decoded yet.
 
     Attributes:
-        source: picture (h, w, 3) uint8 RGB, or a function that decodes it when needed; of several
+        source: image (h, w, 3) uint8 RGB, or a function that decodes it when needed; of several
             cameras a tuple of those.
         stamp_ns: acquisition time.
         proprioception: (Q,) in physical units, or None.
@@ -47,137 +46,171 @@ class StampedObservation:
     stamp_ns: int
     proprioception: NDArray[np.float64] | None = None
 
-    def view(self) -> SensorData:
-        """Decode; raises what the decoders raise."""
+    def decode(self) -> SensorData:
+        """Decode the images; raises what the decoders raise."""
         sources = self.source if isinstance(self.source, tuple) else (self.source,)
-        pictures = tuple(source() if callable(source) else source for source in sources)
-        return SensorData(pictures, self.proprioception)
+        images = tuple(source() if callable(source) else source for source in sources)
+        return SensorData(images, self.proprioception)
 
 
-def goal_view(picture: Picture, cameras: int) -> SensorData:
-    """A goal: the pictures of all cameras side by side in one (h, w, 3).
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A goal image as it arrived, and as the model's cameras would see it.
+
+    Attributes:
+        number: tells goals apart.
+        image: (h, w, 3) uint8 RGB, all cameras side by side.
+        data: the images of each camera.
+        tolerance: goal distance that counts as reached; None for that of the config.
+    """
+
+    number: int
+    image: RgbImage
+    data: SensorData
+    tolerance: float | None
+
+
+def split_goal(image: RgbImage, cameras: int) -> SensorData:
+    """Split a goal image (h, w, 3), which shows all cameras side by side.
 
     Raises:
         ValueError: if the width cannot be divided among the cameras.
     """
-    if picture.shape[1] % cameras:
+    if image.shape[1] % cameras:
         raise ValueError(
-            f'the goal picture is {picture.shape[1]} pixels wide; for this model it shows the '
+            f'the goal picture is {image.shape[1]} pixels wide; for this model it shows the '
             f'pictures of {cameras} cameras side by side, all of one width'
         )
-    return SensorData(tuple(np.split(picture, cameras, axis=1)))
+    return SensorData(tuple(np.split(image, cameras, axis=1)))
 
 
-class HistoryEncoder:
-    """Encodes each frame once and picks those one model step apart.
+@dataclass(frozen=True, eq=False)
+class LatentContext:
+    """Latents of the newest frames, one model step apart.
 
     Attributes:
-        view: the newest one decoded, or None.
+        latents: (1, H, *Z), newest last.
+        stamps_ns: of the H frames, newest last.
     """
 
-    def __init__(
-        self,
-        encode: Callable[[SensorData, int], Tensor],
-        history: int,
-        step_ns: int,
-        timer: Timer = untimed,
-    ) -> None:
-        """Encode with `encode`: what was seen and its stamp to latents (*Z)."""
-        self._encode = encode
-        self._timer = timer
-        self._history = history
+    latents: Tensor
+    stamps_ns: tuple[int, ...]
+
+    @property
+    def newest(self) -> Tensor:
+        """Latent (1, *Z) of the newest frame."""
+        return self.latents[:, -1]
+
+    @property
+    def newest_ns(self) -> int:
+        """Stamp of the newest frame."""
+        return self.stamps_ns[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedObservation:
+    """The newest observation with all that was made of it, and the goal's latent.
+
+    Attributes:
+        data: the newest frame, decoded.
+        pixels: the model's input made of it (3, h', w') in [0, 1]; of several cameras
+            (C, 3, h', w').
+        context: latents of the newest frame and of those before.
+        goal: latent (1, *Z), or None without a goal.
+    """
+
+    data: SensorData
+    pixels: Tensor
+    context: LatentContext
+    goal: Tensor | None
+
+
+class ObservationEncoder:
+    """Encodes each frame and each goal once."""
+
+    def __init__(self, loaded: LoadedModel, step_ns: int, timer: Timer = untimed) -> None:
+        """Encode with the model of `loaded`, whose steps take `step_ns`."""
+        self._loaded = loaded
         self._step_ns = step_ns
+        self._timer = timer
         self._latents: OrderedDict[int, Tensor] = OrderedDict()
-        self.view: SensorData | None = None
+        self._newest: tuple[int, SensorData, Tensor] | None = None
+        self._goal: tuple[int, Tensor] | None = None
 
-    def clear(self) -> None:
-        """Forget all frames."""
+    def reset(self) -> None:
+        """Drop the latents of all frames; the goal's stays."""
         self._latents.clear()
+        self._newest = None
 
-    def context(self, frames: tuple[StampedObservation, ...]) -> tuple[Tensor, tuple[int, ...]]:
-        """Latents of the newest frame and of those nearest to whole model steps before it.
+    def encode(
+        self, frames: tuple[StampedObservation, ...], goal: Goal | None = None
+    ) -> EncodedObservation:
+        """Encode the newest frame, those one model step apart before it, and the goal.
 
         Args:
-            frames: in the order of their stamps, at least one.
+            frames: in the order of their stamps, at least one; a short history is padded with its
+                oldest frame.
+            goal: or None.
 
-        Returns:
-            Latents (1, H, *Z), newest last, and the stamps of the frames; a short history is
-            padded with its oldest frame.
+        Raises:
+            Exception: whatever decoding or the model raises.
         """
-        newest = frames[-1].stamp_ns
-        chosen: list[StampedObservation] = []
-        for back in range(self._history):
-            wanted = newest - back * self._step_ns
-            nearest = min(frames, key=lambda frame: abs(frame.stamp_ns - wanted))
-            late = abs(nearest.stamp_ns - wanted) > self._step_ns // 2
-            chosen.append(chosen[-1] if late else nearest)
-        latents = [self._latent(frame) for frame in reversed(chosen)]
+        goal_latent = self._encode_goal(goal)
+        chosen = self._one_step_apart(frames)
+        latents = [self._encode_frame(frame) for frame in reversed(chosen)]
         oldest = chosen[-1].stamp_ns
         while self._latents and next(iter(self._latents)) < oldest:
             self._latents.popitem(last=False)
         stamps = tuple(frame.stamp_ns for frame in reversed(chosen))
-        return torch.stack(latents)[None], stamps
+        assert self._newest is not None
+        _, data, pixels = self._newest
+        context = LatentContext(torch.stack(latents)[None], stamps)
+        return EncodedObservation(data, pixels, context, goal_latent)
 
-    def _latent(self, frame: StampedObservation) -> Tensor:
+    def _one_step_apart(self, frames: tuple[StampedObservation, ...]) -> list[StampedObservation]:
+        """The newest frame and those nearest to whole model steps before it, newest first."""
+        newest = frames[-1].stamp_ns
+        chosen: list[StampedObservation] = []
+        for back in range(self._loaded.model.history):
+            wanted = newest - back * self._step_ns
+            nearest = min(frames, key=lambda frame: abs(frame.stamp_ns - wanted))
+            late = abs(nearest.stamp_ns - wanted) > self._step_ns // 2
+            chosen.append(chosen[-1] if late else nearest)
+        return chosen
+
+    def _encode_frame(self, frame: StampedObservation) -> Tensor:
+        """Latent (*Z) of a frame; of the newest one data and pixels are kept, too."""
         if frame.stamp_ns not in self._latents:
             with self._timer('decode', frame.stamp_ns):
-                self.view = frame.view()
-            self._latents[frame.stamp_ns] = self._encode(self.view, frame.stamp_ns)
+                data = frame.decode()
+            pixels, latent = self._encode(data, frame.stamp_ns)
+            self._latents[frame.stamp_ns] = latent
+            if self._newest is None or frame.stamp_ns > self._newest[0]:
+                self._newest = frame.stamp_ns, data, pixels
         return self._latents[frame.stamp_ns]
 
-
-class LastInput:
-    """A preprocessing of what all cameras show, each picture for itself.
-
-    It remembers its last result: the guard asks for what was just encoded.
-    """
-
-    def __init__(self, preprocess: Callable[[Picture], NDArray[np.float32]]) -> None:
-        """Wrap `preprocess`: (h, w, 3) uint8 RGB to (3, h', w') in [0, 1]."""
-        self._preprocess = preprocess
-        self._last: tuple[SensorData, NDArray[np.float32]] | None = None
-
-    def __call__(self, view: SensorData) -> NDArray[np.float32]:
-        """The model's input for one picture (3, h', w'), for several (C, 3, h', w')."""
-        if self._last is None or self._last[0] is not view:
-            pixels = [self._preprocess(picture) for picture in view.pictures]
-            self._last = (view, pixels[0] if len(pixels) == 1 else np.stack(pixels))
-        return self._last[1]
-
-
-class ObservationEncoder:
-    """Encodes one view after the other."""
-
-    def __init__(
-        self,
-        model: WorldModel,
-        preprocess: Callable[[Picture], NDArray[np.float32]],
-        inputs: SensorSpec,
-        timer: Timer = untimed,
-    ) -> None:
-        """See `Controller`."""
-        self._model = model
-        self._preprocess = LastInput(preprocess)
-        self._space = inputs.proprioception
-        self._timer = timer
-
-    def pixels(self, view: SensorData) -> Tensor:
-        """The model's input (3, h', w') in [0, 1]; of several cameras (C, 3, h', w')."""
-        return torch.from_numpy(self._preprocess(view))
-
-    def __call__(self, view: SensorData, stamp_ns: int = 0) -> Tensor:
-        """Latent (*Z) of what was seen at `stamp_ns`."""
-        with self._timer('preprocess', stamp_ns):
-            pixels = self.pixels(view)[None, None]
-        with self._timer('encode', stamp_ns):
-            images = pixels.to(self._model.device, self._model.dtype)
-            felt = self._felt(view)
-            if felt is not None:
-                felt = felt.to(images)
-            return self._model.encode(Observation(images, felt))[0, 0]
-
-    def _felt(self, view: SensorData) -> Tensor | None:
-        """Normalised proprioception (1, 1, Q), or None where there is none."""
-        if self._space is None or view.proprioception is None:
+    def _encode_goal(self, goal: Goal | None) -> Tensor | None:
+        if goal is None:
             return None
-        return torch.from_numpy(self._space.normalise(view.proprioception))[None, None]
+        if self._goal is None or self._goal[0] != goal.number:
+            self._goal = goal.number, self._encode(goal.data)[1][None]
+        return self._goal[1]
+
+    def _encode(self, data: SensorData, stamp_ns: int = 0) -> tuple[Tensor, Tensor]:
+        """The model's input made of what was seen at `stamp_ns`, and its latent (*Z)."""
+        model = self._loaded.model
+        with self._timer('preprocess', stamp_ns):
+            images = [self._loaded.preprocess(image) for image in data.images]
+            pixels = torch.from_numpy(images[0] if len(images) == 1 else np.stack(images))
+        with self._timer('encode', stamp_ns):
+            batch = pixels[None, None].to(model.device, model.dtype)
+            values = self._proprioception(data)
+            values = values if values is None else values.to(batch)
+            return pixels, model.encode(Observation(batch, values))[0, 0]
+
+    def _proprioception(self, data: SensorData) -> Tensor | None:
+        """Normalised proprioception (1, 1, Q), or None where there is none."""
+        space = self._loaded.sensors.proprioception
+        if space is None or data.proprioception is None:
+            return None
+        return torch.from_numpy(space.normalise(data.proprioception))[None, None]

@@ -40,13 +40,13 @@ class StallMonitor:
     def __init__(self, config: ControllerConfig) -> None:
         """Watch by `config.give_up_time`; 0 never gives up."""
         self._config = config
-        self.restart()
+        self.reset()
 
     def reconfigure(self, config: ControllerConfig) -> None:
         """Watch by another policy from now on."""
         self._config = config
 
-    def restart(self) -> None:
+    def reset(self) -> None:
         """Judge anew: a new goal, or somebody says to try again."""
         self._best: float | None = None
         self._idle_s = 0.0
@@ -81,19 +81,19 @@ class StallMonitor:
 
 
 class PlanHorizon:
-    """The horizon of one robot's plans; it forgets everything when it is renewed."""
+    """Horizon of one robot's plans: full after a reset, then shrinking with the executed steps."""
 
     def __init__(self, config: ControllerConfig) -> None:
         """Begin with the full horizon of `config`."""
         self._config = config
         self._step_ns = round(config.model_dt * 1e9)
-        self.renew()
+        self.reset()
 
     def reconfigure(self, config: ControllerConfig) -> None:
         """Follow another policy of the same `model_dt`; what was executed still counts."""
         self._config = config
 
-    def renew(self) -> None:
+    def reset(self) -> None:
         """Give the full horizon back and start judging progress anew."""
         self._began_ns: int | None = None
         self._progress: tuple[float, int] | None = None
@@ -112,7 +112,7 @@ class PlanHorizon:
         if best is None or is_progress(distance, best[0], config):
             self._progress = (distance, start_ns)
         elif (start_ns - best[1]) / 1e9 > config.stall_time:
-            self.renew()
+            self.reset()
         if self._began_ns is None:
             self._began_ns = start_ns
         executed = (start_ns - self._began_ns) // self._step_ns

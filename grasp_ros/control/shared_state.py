@@ -1,4 +1,4 @@
-"""What the two threads of a controller both know, behind one lock.
+"""State shared by the planning thread and the command thread, behind one lock.
 
 Each change of goal, activation or time begins an epoch. What the planning thread finds out names
 the epoch that it started from, and is void in any other.
@@ -12,39 +12,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from grasp_ros.control.image_checks import ImageCheck
-from grasp_ros.control.observation import Picture, StampedObservation
-from grasp_ros.control.timed_plan import TimedPlan, still_needed
-from grasp_ros.control.types import State
+from grasp_ros.control.observation import Goal, SensorData, StampedObservation
+from grasp_ros.control.timed_plan import CommandHistory, TimedPlan, still_needed
+from grasp_ros.control.types import NANOSECONDS, State
+from grasp_ros.models.sensors import RgbImage
 
 Fault = tuple[State, str]
-"""Why to stop: what to report, and the reason for people."""
-
-
-@dataclass(frozen=True, eq=False)
-class Goal:
-    """A goal.
-
-    Attributes:
-        number: tells goals apart.
-        picture: (h, w, 3) uint8 RGB.
-        tolerance: goal distance that counts as reached; None for that of the policy.
-    """
-
-    number: int
-    picture: Picture
-    tolerance: float | None
+"""Reason to stop: the state to report, and a text for people."""
 
 
 @dataclass(frozen=True, eq=False)
 class StateSnapshot:
-    """What a replan starts from.
+    """State that a replan starts from.
 
     Attributes:
         epoch: of all of this.
         frames: to plan from, in the order of their stamps.
         bad_image: why those before must not be driven by; empty where they may.
-        unsettled: whether the guard must forget the pictures before.
+        forget_images: whether the image checks must forget the images before.
         goal: or None.
         plans: in force, newest first.
         enabled: False where the robot must stand.
@@ -55,7 +40,7 @@ class StateSnapshot:
     epoch: int
     frames: tuple[StampedObservation, ...]
     bad_image: str
-    unsettled: bool
+    forget_images: bool
     goal: Goal | None
     plans: tuple[TimedPlan, ...]
     enabled: bool
@@ -67,9 +52,10 @@ class SharedState:
     """Frames, goal, plans and faults; each method is one step, seen whole or not at all.
 
     Attributes:
-        frames: to read only, as all of these.
+        published: commands; written by the command thread, read by both.
+        frames: to read only, as all that follow.
         goal: the present one, or None.
-        distance: of the newest picture from it; None before it is known.
+        goal_distance: of the newest image from it; NaN before it is known.
         plans: in force, newest first.
         plans_dropped: those that came too late for their epoch, since `reset`.
     """
@@ -82,6 +68,7 @@ class SharedState:
         self._enabled = True
         self._holds: dict[str, Fault] = {}
         self._goals = 0
+        self.published = CommandHistory()
         self.goal: Goal | None = None
         self.plans_dropped = 0
         self._forget()
@@ -90,13 +77,13 @@ class SharedState:
         """Start anew but for the goal; for holders of the lock."""
         self._epoch += 1
         self.frames = FrameBuffer(self._memory_ns)
-        self._unsettled = True
+        self._forget_images = True
         self.plans: tuple[TimedPlan, ...] = ()
         self._fault: Fault | None = None
         self._reached = False
-        self.distance: float | None = None
+        self.goal_distance = float('nan')
 
-    # What the caller of the controller says.
+    # From the caller of the controller.
 
     def clear(self) -> None:
         """Forget frames, plans and faults; the goal stays."""
@@ -118,7 +105,7 @@ class SharedState:
             self._epoch += 1
             self.plans = ()
             self.frames.bad = ''
-            self._unsettled = True
+            self._forget_images = True
             if self._fault is not None and self._fault[0] is State.STALLED:
                 self._fault = None
 
@@ -139,13 +126,15 @@ class SharedState:
         with self._lock:
             self.frames.add(frame, arrival_ns)
 
-    def set_goal(self, picture: Picture, tolerance: float | None, restart: bool) -> bool:
-        """See `Controller.set_goal`."""
-        if not restart and self.goal is not None and np.array_equal(self.goal.picture, picture):
+    def set_goal(
+        self, image: RgbImage, data: SensorData, tolerance: float | None, restart: bool
+    ) -> bool:
+        """Take a goal image and its split into the cameras' images; see `Controller.set_goal`."""
+        if not restart and self.goal is not None and np.array_equal(self.goal.image, image):
             return False
         with self._lock:
             self._goals += 1
-            self._replace_goal(Goal(self._goals, picture, tolerance))
+            self._replace_goal(Goal(self._goals, image, data, tolerance))
         return True
 
     def clear_goal(self) -> None:
@@ -154,23 +143,26 @@ class SharedState:
             self._replace_goal(None)
 
     def _replace_goal(self, goal: Goal | None) -> None:
-        """What was planned and judged for the goal before is void; for holders of the lock."""
+        """Void all that was found out for the goal before; for holders of the lock."""
         self.goal = goal
         self._epoch += 1
         self.plans = ()
         self._fault = None
         self._reached = False
-        self.distance = None
+        self.goal_distance = float('nan')
 
-    def judge(
+    def stop_reason(
         self, now_ns: int, steady_ns: int | None, image_timeout_s: float
     ) -> tuple[Fault | None, tuple[TimedPlan, ...]]:
-        """Why to stop, if so, and the plans to take the command from, newest first.
+        """Give the reason to stop, if any, and the plans that commands are taken from.
 
         Args:
             now_ns: present time of the stamps' clock.
             steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
             image_timeout_s: how old the newest usable frame may be.
+
+        Returns:
+            The reason, or None; the plans, newest first, empty where there is a reason.
         """
         with self._lock:
             if not self._enabled:
@@ -190,17 +182,17 @@ class SharedState:
                 return (State.PLANNING, 'no plan yet'), ()
             return None, self.plans
 
-    # What the planning thread found out.
+    # For and from the planning thread.
 
     def snapshot(self) -> StateSnapshot:
-        """What to plan for."""
+        """State to plan from."""
         with self._lock:
-            unsettled, self._unsettled = self._unsettled, False
+            forget_images, self._forget_images = self._forget_images, False
             return StateSnapshot(
                 epoch=self._epoch,
                 frames=self.frames.good(),
                 bad_image=self.frames.bad,
-                unsettled=unsettled,
+                forget_images=forget_images,
                 goal=self.goal,
                 plans=self.plans,
                 enabled=self._enabled,
@@ -208,27 +200,25 @@ class SharedState:
                 reached=self._reached,
             )
 
-    def examined(
-        self, epoch: int, stamp_ns: int, verdict: ImageCheck, prediction_error: float
-    ) -> None:
-        """See `FrameBuffer.examined`; a bad picture voids the plans."""
+    def checked(self, epoch: int, stamp_ns: int, fault: str) -> None:
+        """Take the result of the checks of the frame of that stamp; a fault voids the plans."""
         with self._lock:
             if epoch == self._epoch:
-                self.frames.examined(stamp_ns, verdict, prediction_error)
-                if verdict.fault:
+                self.frames.checked(stamp_ns, fault)
+                if fault:
                     self.plans = ()
 
     def undecodable(self, epoch: int, reason: str) -> None:
-        """See `FrameBuffer.undecodable`."""
+        """Count no frame since the last decoded one until one can be decoded again."""
         with self._lock:
             if epoch == self._epoch:
                 self.frames.undecodable(reason)
 
-    def measured(self, epoch: int, distance: float) -> None:
-        """Take the goal distance of the newest picture."""
+    def set_goal_distance(self, epoch: int, distance: float) -> None:
+        """Take the goal distance of the newest image."""
         with self._lock:
             if epoch == self._epoch:
-                self.distance = distance
+                self.goal_distance = distance
 
     def failed(self, epoch: int, state: State, reason: str) -> None:
         """Stop until a plan succeeds, or the goal counts as reached or is replaced."""
@@ -236,15 +226,13 @@ class SharedState:
             if epoch == self._epoch:
                 self._fault, self.plans = (state, reason), ()
 
-    def arrived(self, epoch: int) -> bool:
-        """The goal counts as reached; returns whether the epoch is still the same."""
+    def arrived(self, epoch: int) -> None:
+        """Count the goal as reached."""
         with self._lock:
-            same = epoch == self._epoch
-            if same:
+            if epoch == self._epoch:
                 self._reached, self._fault, self.plans = True, None, ()
-            return same
 
-    def planned(self, epoch: int, plan: TimedPlan, now_ns: int) -> bool:
+    def accept(self, epoch: int, plan: TimedPlan, now_ns: int) -> bool:
         """Execute a plan made at `now_ns`; returns whether the epoch is still the same."""
         with self._lock:
             same = epoch == self._epoch
@@ -256,16 +244,11 @@ class SharedState:
             return same
 
 
-NANOSECONDS = 1_000_000_000
-
-
 class FrameBuffer:
     """Frames since time began or jumped; its owner's lock guards it.
 
     Attributes:
-        verdict: on the newest picture that was looked at.
-        prediction_error: of what was imagined for it, in model steps of motion; NaN if unknown.
-        bad: why the robot must not be driven by it; empty where it may.
+        bad: why the robot must not be driven by the newest image checked; empty where it may.
     """
 
     def __init__(self, memory_ns: int) -> None:
@@ -278,8 +261,6 @@ class FrameBuffer:
         self._undecodable_reason = ''
         self._bad_stamp_ns = -1
         self._arrival_ns: int | None = None
-        self.verdict = ImageCheck()
-        self.prediction_error = float('nan')
         self.bad = ''
 
     @property
@@ -300,14 +281,13 @@ class FrameBuffer:
         """Frames to plan from: those after the last bad one, in the order of their stamps."""
         return tuple(frame for frame in self._frames if frame.stamp_ns > self._bad_stamp_ns)
 
-    def examined(self, stamp_ns: int, verdict: ImageCheck, prediction_error: float) -> None:
-        """Take what was found out about the frame of that stamp."""
+    def checked(self, stamp_ns: int, fault: str) -> None:
+        """Take the result of the checks of the frame of that stamp; empty where it is good."""
         self._decodable = True
         self._usable_stamp_ns = self._frames[-1].stamp_ns
         self._decoded_stamp_ns = stamp_ns
-        self.verdict, self.bad = verdict, verdict.fault
-        self.prediction_error = prediction_error
-        if verdict.fault:
+        self.bad = fault
+        if fault:
             self._bad_stamp_ns = stamp_ns
 
     def undecodable(self, reason: str) -> None:

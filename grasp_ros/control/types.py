@@ -1,4 +1,4 @@
-"""The data that observation, planning and command exchange."""
+"""Data types that observation, planning and commands exchange; numpy only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+NANOSECONDS = 1_000_000_000
+"""In a second."""
 
 
 class State(IntEnum):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.observation import SensorData
-from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.images import from_model_output, to_model_input
 from grasp_ros.models.manifest import Manifest
@@ -35,6 +35,7 @@ class LoopStatistics:
         jitter_s: of this tick.
         images_refused: of all sensors.
         solves_late: beyond their deadline.
+        checked: report of the newest replan that checked an image, or None before it.
     """
 
     report: PlanReport | None
@@ -43,6 +44,7 @@ class LoopStatistics:
     jitter_s: float
     images_refused: int
     solves_late: int
+    checked: PlanReport | None = None
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,22 @@ def build_status(
         now_ns: of the tick.
         planner_name: as the parameter says.
     """
-    controller, report = stack.controller, loop.report
+    controller, report, checked = stack.controller, loop.report, loop.checked
     plan = report.plan if report else None
-    outlook = report.outlook if report else None
-    distance = outlook.distance if outlook else None
+    image_check = checked.image_check if checked else None
     clamps = controller.clamps
     return Status(
         state=command.state,
         reason=command.reason,
-        goal_distance=UNKNOWN if distance is None else distance,
+        goal_distance=report.goal_distance if report else UNKNOWN,
         goal_distance_unit=stack.planner.distance.unit,
         image_age=controller.image_age(now_ns),
         plan_age=controller.plan_age(now_ns),
-        novelty=controller.verdict.novelty,
-        prediction_error=controller.prediction_error,
-        planning_delay=controller.planning_delay,
+        novelty=image_check.novelty if image_check else UNKNOWN,
+        prediction_error=checked.prediction_error if checked else UNKNOWN,
+        planning_delay=(
+            report.planning_delay_s if report else controller.config.planning_delay
+        ),
         solve_time=plan.solve_time_s if plan else UNKNOWN,
         iterations=plan.iterations if plan else 0,
         horizon=plan.horizon if plan else 0,
@@ -134,11 +137,11 @@ def build_status(
 
 def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dict[str, Any]:
     """ActionPlan of an accepted plan, with the goal distance along its rollout, without stamps."""
-    plan, timed, outlook = report.plan, report.timed, report.outlook
-    if plan is None or timed is None or outlook is None or outlook.goal is None:
+    plan, timed, encoded = report.plan, report.timed, report.encoded
+    if plan is None or timed is None or encoded is None or encoded.goal is None:
         raise ValueError('the report holds no plan')
     with torch.no_grad():
-        along = planner.distance(plan.rollout, outlook.goal[:, None])[0]
+        along = planner.distance(plan.rollout, encoded.goal[:, None])[0]
     commands = timed.commands.reshape(plan.horizon, -1)
     skip = manifest.frame_skip
     return {
@@ -157,11 +160,7 @@ def plan_fields(report: PlanReport, manifest: Manifest, planner: Planner) -> dic
 
 
 def film_strip(
-    report: PlanReport,
-    model: WorldModel,
-    manifest: Manifest,
-    now: SensorData,
-    goal: SensorData,
+    report: PlanReport, model: WorldModel, manifest: Manifest
 ) -> NDArray[np.uint8]:
     """Now, decoded states along the plan, goal, side by side: (h, C * w * 8, 3) uint8 RGB.
 
@@ -170,22 +169,21 @@ def film_strip(
     Args:
         report: with a plan.
         model: decodes, where it can.
-        manifest: gives the size of each picture.
-        now: what C cameras see.
-        goal: the same.
+        manifest: gives the size of each image.
     """
-    if report.plan is None:
+    if report.plan is None or report.encoded is None or report.goal is None:
         raise ValueError('the report holds no plan')
     image = manifest.image
 
-    def resized(view: SensorData) -> list[NDArray[np.uint8]]:
+    def resized(data: SensorData) -> list[NDArray[np.uint8]]:
         return [
-            from_model_output(to_model_input(picture, image.height, image.width, image.fit))
-            for picture in view.pictures
+            from_model_output(to_model_input(rgb, image.height, image.width, image.fit))
+            for rgb in data.images
         ]
 
     imagined = _decoded(model, report.plan.rollout[0]) if isinstance(model, HasDecoder) else []
-    return np.concatenate([*resized(now), *imagined, *resized(goal)], axis=1)
+    shown = [*resized(report.encoded.data), *imagined, *resized(report.goal.data)]
+    return np.concatenate(shown, axis=1)
 
 
 @torch.no_grad()

@@ -1,13 +1,18 @@
-"""The world-model protocol that planners rely on, and the serial rollout."""
+"""The world-model protocol, the serial rollout, and the bundle of a model with its inputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, cast, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from grasp_ros.models.action_space import ActionSpace
+from grasp_ros.models.sensors import RgbImage, SensorSpec
 
 Pullback = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Maps a gradient in predictions (N, *Z) to those in latents (N, H, *Z) and actions (N, H, A)."""
@@ -246,3 +251,29 @@ class Observation:
 
     images: Tensor
     proprioception: Tensor | None = None
+
+
+NoveltyMeasure = Callable[[Tensor, Tensor], Tensor]
+"""Latents (N, *Z) and images (N, 3, h, w), of C cameras (N, C, 3, h, w), to novelty (N).
+
+1 is the most of familiar images.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A world model with all that a controller needs to give it images and take commands.
+
+    Attributes:
+        model: the world model.
+        preprocess: (h, w, 3) uint8 RGB to the encoder's input (3, h', w') float in [0, 1].
+        action_space: the commands' meaning.
+        sensors: what an observation is made of.
+        novelty: how unlike the training data images are; None where nothing measures it.
+    """
+
+    model: WorldModel
+    preprocess: Callable[[RgbImage], NDArray[np.float32]]
+    action_space: ActionSpace
+    sensors: SensorSpec = field(default_factory=SensorSpec)
+    novelty: NoveltyMeasure | None = None

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+RgbImage = NDArray[np.uint8]
+"""An image (h, w, 3), RGB."""
+
 
 @dataclass(frozen=True, eq=False)
 class ProprioceptionSpace:

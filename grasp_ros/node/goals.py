@@ -13,8 +13,8 @@ from typing import Any
 from sensor_msgs.msg import CompressedImage, Image
 
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.observation import Picture, goal_view
 from grasp_ros.control.types import State
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.ros.ros_messages import image_decoder
 
 HOLD = 'goal'
@@ -26,7 +26,7 @@ class _Pending:
 
     content: tuple[Any, ...]
     tolerance: float | None
-    done: Callable[[Picture], None]
+    done: Callable[[RgbImage], None]
     failed: Callable[[str], None]
 
 
@@ -36,7 +36,7 @@ class GoalIntake:
     def __init__(
         self,
         controller: Controller,
-        call: Callable[[Callable[[], Picture | None]], Future[Picture | None]],
+        call: Callable[[Callable[[], RgbImage | None]], Future[RgbImage | None]],
         post: Callable[..., Any],
     ) -> None:
         """Begin without a goal.
@@ -54,7 +54,7 @@ class GoalIntake:
     def take(
         self,
         message: Image | CompressedImage,
-        done: Callable[[Picture], None],
+        done: Callable[[RgbImage], None],
         failed: Callable[[str], None],
         *,
         tolerance: float | None = None,
@@ -87,15 +87,9 @@ class GoalIntake:
         pending = self._pending = _Pending(content, tolerance, done, failed)
         self._controller.hold(HOLD, State.PLANNING, 'the new goal picture is being decoded')
         # Of pictures that come faster than they can be decoded most need not be.
-        decoding = self._call(lambda: self._usable(decode) if self._pending is pending else None)
+        decoding = self._call(lambda: decode() if self._pending is pending else None)
         decoding.add_done_callback(lambda decoded: self._post(self._decoded, pending, decoded))
         return True
-
-    def _usable(self, decode: Callable[[], Picture]) -> Picture:
-        """The picture, if it can be that of all cameras side by side; raises ValueError if not."""
-        picture = decode()
-        goal_view(picture, len(self._controller.inputs.cameras))
-        return picture
 
     def clear(self) -> None:
         """Stop, and wait for the next goal."""
@@ -107,21 +101,21 @@ class GoalIntake:
         self._content = self._pending = None
         self._controller.hold(HOLD, None)
 
-    def _decoded(self, pending: _Pending, decoding: Future[Picture | None]) -> None:
+    def _decoded(self, pending: _Pending, decoding: Future[RgbImage | None]) -> None:
         if pending is not self._pending:
             return
         self._pending = None
-        error = decoding.exception()
-        if error is not None:
+        try:
+            image = decoding.result()
+            assert image is not None
+            self._controller.set_goal(image, pending.tolerance, restart=True)
+        except Exception as error:  # corrupt data, or not an image of so many cameras
             self._controller.hold(HOLD, None)
             pending.failed(str(error))
             return
-        picture = decoding.result()
-        assert picture is not None
         self._content = pending.content
-        self._controller.set_goal(picture, pending.tolerance, restart=True)
         self._controller.hold(HOLD, None)
-        pending.done(picture)
+        pending.done(image)
 
 
 def _content(message: Image | CompressedImage) -> tuple[Any, ...]:

@@ -43,7 +43,9 @@ def take_image(
         return str(error)
     acquired_ns = stamp_ns(message.header.stamp) or now_ns
     name = camera or controller.inputs.cameras[0]
-    return controller.sense(name, source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns)
+    return controller.add_measurement(
+        name, source, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns
+    )
 
 
 def take_proprioception(
@@ -71,7 +73,7 @@ def take_proprioception(
         return str(error)
     header = getattr(message, 'header', None)
     acquired_ns = (stamp_ns(header.stamp) if header is not None else 0) or now_ns
-    return controller.sense(
+    return controller.add_measurement(
         PROPRIOCEPTION, values, acquired_ns, now_ns=now_ns, arrival_ns=arrival_ns
     )
 

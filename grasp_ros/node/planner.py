@@ -19,12 +19,12 @@ from std_srvs.srv import SetBool
 
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import PlannerStack, build_stack, reconfigure
-from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command
 from grasp_ros.messages.commands import command_layout
 from grasp_ros.messages.images import ImageError
 from grasp_ros.messages.proprioception import proprioception_layout
 from grasp_ros.models.checkpoint import CheckpointError
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import take_image, take_proprioception
@@ -316,7 +316,7 @@ class PlannerNode(LifecycleNode):
         except ImageError as error:
             self._warn('goal', f'goal image refused: {error}')
 
-    def _goal_decoded(self, picture: Picture) -> None:
+    def _goal_decoded(self, picture: RgbImage) -> None:
         if self._reach is not None:
             self._reach.abort('replaced by a goal image on the topic')
         self.get_logger().info(f'new goal image, {picture.shape[1]} x {picture.shape[0]}')

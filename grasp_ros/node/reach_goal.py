@@ -15,9 +15,9 @@ from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.action import ReachGoal
 from grasp_ros.control.controller import Controller
-from grasp_ros.control.observation import Picture
 from grasp_ros.control.progress import GoalRun, Outcome
 from grasp_ros.control.types import Command
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal
 from grasp_ros.ros.rclpy_private import TickedActionServer
@@ -159,7 +159,7 @@ class ReachGoalServer:
             restart=True,
         )
 
-    def _decoded(self, picture: Picture) -> None:
+    def _decoded(self, picture: RgbImage) -> None:
         height, width = picture.shape[:2]
         self._node.get_logger().info(f'new goal of ~/reach_goal, {width} x {height}')
         self._on_goal()

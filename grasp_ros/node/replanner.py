@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.control.factory import PlannerStack
-from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.messages.status import film_strip, plan_fields
 from grasp_ros.msg import ActionPlan
@@ -44,6 +44,7 @@ class Replanner:
 
     Attributes:
         newest: what the last replan left, or None before the first.
+        checked: report of the last replan that checked an image, or None before the first.
         watched: whether somebody looks at what the model imagines; set by the executor's thread.
     """
 
@@ -67,6 +68,7 @@ class Replanner:
         self._parts, self._supervisor = parts, supervisor
         self._parameters, self._now_ns, self._warn = parameters, now_ns, warn
         self.newest: Replanned | None = None
+        self.checked: PlanReport | None = None
         self.watched = False
 
     def replan(self) -> None:
@@ -78,9 +80,10 @@ class Replanner:
 
     def _plan_once(self) -> None:
         parts = self._parts
-        report = parts.controller.plan(self._now_ns())
-        parts.controller.planned(self._now_ns())
+        report = parts.controller.plan(self._now_ns(), self._now_ns)
         self._supervisor.planned(report)
+        if report.image_check is not None:
+            self.checked = report
         if not report.counts:
             return
         if report.state is State.STALE_IMAGE:
@@ -95,7 +98,5 @@ class Replanner:
                 self._parameters.current.command.frame_id,
             )
             if self.watched:
-                views = parts.controller.views()
-                if views is not None:
-                    strip = film_strip(report, parts.model, parts.manifest, *views)
+                strip = film_strip(report, parts.model, parts.manifest)
         self.newest = Replanned(report, plans, message, strip)

@@ -74,6 +74,7 @@ class StatusPublisher:
             jitter_s=jitter_s,
             images_refused=self._supervisor.images_refused,
             solves_late=self._supervisor.late.count,
+            checked=self._replanner.checked,
         )
         name = self._parameters.current.planner.name
         return build_status(self._parts, command, loop, now.nanoseconds, name)

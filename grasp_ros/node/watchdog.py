@@ -12,7 +12,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
 from grasp_ros.control.factory import PlannerStack
-from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import MODEL_FILES, find_model
 from grasp_ros.models.sensors import image_topic
@@ -109,11 +109,11 @@ class Watchdog:
                 f'{deadline_s:.3f} s; {self.late.count} were late so far'
             )
 
-        verdict = self._parts.controller.verdict
-        if self._unfamiliar.update(verdict.unfamiliar) and verdict.unfamiliar:
+        check = report.image_check
+        if check and self._unfamiliar.update(check.unfamiliar) and check.unfamiliar:
             limit = self._parameters.current.max_novelty
             self._warn(
-                f'the camera shows what the model hardly knows: novelty {verdict.novelty:.2f}; '
+                f'the camera shows what the model hardly knows: novelty {check.novelty:.2f}; '
                 f'the robot stops above max_novelty, {limit:.2f}'
             )
 

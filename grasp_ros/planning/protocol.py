@@ -11,6 +11,8 @@ from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.problem import Plan, PlanProblem
 
 FAILED = 'eager: capture failed: '
+STEADY = 0.2
+MAX_WARM_UPS = 20
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,20 @@ class Planner(Protocol):
             deadline_s: seconds after which the best plan so far is returned; None for no limit.
         """
         ...
+
+
+def warm_up(planner: Planner, problem: PlanProblem, generator: torch.Generator) -> list[float]:
+    """Prepare a planner for a problem, and solve it until the time is steady.
+
+    Returns:
+        The solve times in seconds; they belong to no statistics.
+    """
+    planner.prepare(problem)
+    plan: Plan | None = None
+    times: list[float] = []
+    while len(times) < MAX_WARM_UPS:
+        plan = planner.plan(problem, plan, generator=generator)
+        times.append(plan.solve_time_s)
+        if len(times) > 2 and abs(times[-1] - times[-2]) < STEADY * times[-2]:
+            break
+    return times

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.control.config import ControllerConfig
-from grasp_ros.control.plan_report import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec
 from grasp_ros.sim.protocol import CameraRobot, ProprioceptiveRobot, SuccessMonitor, Task
@@ -63,7 +63,9 @@ class Driver(Protocol):
     def inputs(self) -> SensorSpec: ...  # noqa: D102 - as the Controller's, all of them
     def reset(self) -> None: ...  # noqa: D102
     def set_goal(self, image: NDArray[np.uint8]) -> bool: ...  # noqa: D102
-    def sense(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None: ...  # noqa: D102
+    def add_measurement(  # noqa: D102
+        self, name: str, data: NDArray[np.float64], stamp_ns: int
+    ) -> str | None: ...
     def observe(self, image: NDArray[np.uint8], stamp_ns: int) -> str | None: ...  # noqa: D102
     def plan(self, now_ns: int) -> PlanReport: ...  # noqa: D102
     def command(self, now_ns: int) -> Command: ...  # noqa: D102
@@ -109,7 +111,7 @@ def tick(driver: Driver, episode: SimulatedEpisode, now_ns: int) -> NDArray[np.f
     if driver.inputs.proprioception is not None:
         if not isinstance(episode, ProprioceptiveEpisode):
             raise TypeError('the model wants proprioception, of which the episode has none')
-        driver.sense(PROPRIOCEPTION, episode.proprioception(), now_ns)
+        driver.add_measurement(PROPRIOCEPTION, episode.proprioception(), now_ns)
     driver.observe(episode.observe(), now_ns)
     action = driver.command(now_ns).action
     command = np.zeros(2) if action is None else action

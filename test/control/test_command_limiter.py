@@ -12,6 +12,7 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits, NonFiniteCommandError
 from grasp_ros.control.types import State
 from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.protocol import LoadedModel
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.problem import Plan
 from harness.toy_models import LinearModel, picture, preprocess
@@ -133,7 +134,7 @@ def test_any_plans_and_histories(kind, skip, rate, acceleration, delay, stop_dec
         model_dt=0.1 * skip, planning_delay=delay, stop_decay=stop_decay, horizon=6
     )
     controller = Controller(
-        model, CarelessPlanner(model, plans), preprocess, space(kind, skip),
+        LoadedModel(model, preprocess, space(kind, skip)), CarelessPlanner(model, plans),
         limits(rate, acceleration), config,
     )  # fmt: skip
     now, published, goals = START, [], 0
@@ -245,9 +246,8 @@ def test_what_is_executed_is_what_was_imagined(acceleration):
     plans = [[1.0, 1.0, -1.0, 0.3, -0.7, 0.0, 0.0, 0.0]]
     config = ControllerConfig(planning_delay=0.1, max_plan_age=5.0, image_timeout=5.0)
     bounds = limits(rate=4.0, acceleration=acceleration)
-    controller = Controller(
-        model, CarelessPlanner(model, plans), preprocess, space(), bounds, config
-    )
+    loaded = LoadedModel(model, preprocess, space())
+    controller = Controller(loaded, CarelessPlanner(model, plans), bounds, config)
     controller.set_goal(picture(9.0, 9.0))
     controller.observe(picture(0.0, 0.0), START)
     report = controller.plan(START)

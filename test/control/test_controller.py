@@ -24,7 +24,7 @@ def test_from_nothing_to_the_goal():
     assert (waiting.state, waiting.action) == (State.WAITING_GOAL, None)
     assert 'goal' in waiting.reason
     assert rig.plan().state == State.WAITING_GOAL
-    assert rig.report.outlook is not None
+    assert rig.report.encoded is not None
     assert rig.goal(1.0, -0.5)
     planning = rig.command()
     assert (planning.state, planning.action) == (State.PLANNING, None)
@@ -195,13 +195,14 @@ def test_reset_forgets_everything():
     assert rig.command().state == State.WAITING_GOAL
 
 
-def test_the_pictures_for_people():
-    rig = Rig()
-    assert rig.controller.views() is None
-    rig.running(3.0, -2.0)
-    now, goal = rig.controller.views()
-    assert np.array_equal(goal.pictures[0], picture(3.0, -2.0))
-    assert now.pictures[0].shape == goal.pictures[0].shape
+def test_a_report_holds_the_images_that_it_was_made_from():
+    rig = Rig().running(3.0, -2.0)
+    rig.observe()
+    report = rig.plan()
+    assert report.goal.image is report.goal.data.images[0] or np.array_equal(
+        report.goal.data.images[0], picture(3.0, -2.0)
+    )
+    assert np.array_equal(report.encoded.data.images[0], picture(*rig.position))
 
 
 # The horizon and the warm start.
@@ -215,7 +216,7 @@ def horizons(rig, count, **kwargs):
     found = []
     for _ in range(count):
         rig.step(**kwargs)
-        found.append(rig.report.horizon)
+        found.append(rig.report.plan.horizon)
     return found
 
 
@@ -240,7 +241,7 @@ def test_a_shrunken_horizon_is_renewed_by_a_stall():
     for _ in range(30):
         rig.position = np.zeros(2)  # held fast
         rig.step()
-        found.append(rig.report.horizon)
+        found.append(rig.report.plan.horizon)
     assert found[:7] == [10, 9, 8, 7, 6, 5, 4]
     assert found.count(10) >= 2
     first = found.index(10, 1)

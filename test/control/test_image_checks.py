@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Novelty, Seen, alike
-from grasp_ros.control.observation import LastInput, SensorData
+from grasp_ros.control.image_checks import GuardConfig, ImageGuard, Novelty, alike
+from grasp_ros.control.observation import EncodedObservation, LatentContext, SensorData
 from grasp_ros.control.types import State
 from harness.controller_rig import CONFIG, MS, PERIOD, Rig
 from harness.toy_models import picture
@@ -30,8 +30,9 @@ class Film:
     def show(self, picture, change=1.0, duration_ns=PERIOD):
         self.stamp_ns += duration_ns
         pixels = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)) / 255
-        seen = Seen(self.stamp_ns, (picture,), pixels, torch.zeros(2), lambda: change)
-        return self.guard.examine(seen, self.config)
+        context = LatentContext(torch.zeros(1, 1, 2), (self.stamp_ns,))
+        encoded = EncodedObservation(SensorData((picture,)), pixels, context, None)
+        return self.guard.check(encoded, lambda: change, self.config)
 
     def faults(self, count, picture, **kwargs):
         return [self.show(picture, **kwargs).fault for _ in range(count)]
@@ -146,20 +147,6 @@ def test_novelty_is_the_larger_of_its_measures():
     assert torch.allclose(
         Novelty(Painter(), reconstruction_bound=0.25)(latents, images), torch.tensor([2.0, 0.4])
     )
-
-
-def test_the_last_input_is_made_once():
-    calls = []
-
-    def preprocess(shown):
-        calls.append(shown)
-        return np.zeros((3, 1, 1), np.float32)
-
-    wrapped, first = LastInput(preprocess), SensorData((textured(),))
-    assert wrapped(first) is wrapped(first)
-    wrapped(SensorData((textured(),)))
-    wrapped(first)
-    assert len(calls) == 3
 
 
 GUARDED = replace(CONFIG, guard=FROZEN)

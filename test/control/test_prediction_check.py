@@ -1,36 +1,30 @@
 """Imagined against real: the error is known, and says by how many steps the model is wrong."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from grasp_ros.control.image_checks import MAX_STEPS, PredictionCheck
-from harness.controller_rig import CONFIG, PERIOD, Rig
+from grasp_ros.control.observation import LatentContext
+from harness.controller_rig import CONFIG, Rig
 
 STEP = 100
 
 
-@dataclass(frozen=True)
-class Seen:
-    context: Tensor
-    stamps_ns: tuple[int, ...]
-
-
-def seen(value, stamp_ns):
-    return Seen(torch.full((1, 1, 4), float(value)), (stamp_ns,))
+def context(value, stamp_ns):
+    return LatentContext(torch.full((1, 1, 4), float(value)), (stamp_ns,))
 
 
 def constant_speed(speed):
-    return lambda former, steps: former.context[:, -1] + speed * steps
+    return lambda former, steps: former.newest + speed * steps
 
 
 def errors(check, values, stamps, roll):
     pairs = zip(values, stamps, strict=True)
-    return [check.update(seen(value, stamp), roll) for value, stamp in pairs]
+    return [check.update(context(value, stamp), roll) for value, stamp in pairs]
 
 
 def test_a_model_that_is_right_has_no_error_from_the_second_picture_on():
@@ -55,7 +49,7 @@ def test_pictures_between_whole_steps_are_compared_with_none():
 def test_the_same_picture_again_changes_nothing():
     check = PredictionCheck(STEP, 1.0)
     errors(check, [0, 0], [0, STEP], constant_speed(1.0))
-    assert check.update(seen(7, STEP), constant_speed(1.0)) == pytest.approx(1.0)
+    assert check.update(context(7, STEP), constant_speed(1.0)) == pytest.approx(1.0)
 
 
 def test_an_unknown_step_gives_an_unknown_error():
@@ -75,17 +69,18 @@ def driven(scale, **changes):
 
 
 def test_the_controller_finds_a_true_model_true_and_a_wrong_one_wrong():
-    assert driven(1.0).controller.prediction_error == pytest.approx(0.0, abs=1e-9)
+    assert driven(1.0).report.prediction_error == pytest.approx(0.0, abs=1e-9)
     wrong = driven(0.5)
-    assert wrong.controller.prediction_error > 0.1
+    assert wrong.report.prediction_error > 0.1
     moved = np.array([c.action for c in wrong.track[-MAX_STEPS - 1 : -1]]).sum(axis=0) / 10
     expected = np.sqrt(np.square(0.5 * moved).mean() / 0.02)
-    assert wrong.controller.prediction_error == pytest.approx(expected, rel=0.05)
+    assert wrong.report.prediction_error == pytest.approx(expected, rel=0.05)
 
 
 def test_it_is_unknown_while_somebody_else_drives_and_after_a_reset():
-    assert math.isnan(driven(1.0, dry_run=True).controller.prediction_error)
+    assert math.isnan(driven(1.0, dry_run=True).report.prediction_error)
     rig = driven(1.0)
     rig.controller.reset()
-    assert math.isnan(rig.controller.prediction_error)
-    rig.wait(PERIOD)
+    rig.observe()
+    report = rig.plan()
+    assert report.encoded is not None and math.isnan(report.prediction_error)

@@ -89,7 +89,7 @@ def test_only_driven_time_without_progress_counts():
         assert not seen.update(second * SECOND, 3.9, driven=False)
     assert 'goal.give_up_time is 3 s' in seen.update(20 * SECOND, 3.9, driven=True)
     assert seen.update(21 * SECOND, 0.1, driven=True), 'until restarted'
-    seen.restart()
+    seen.reset()
     assert not seen.update(22 * SECOND, 3.9, driven=True)
 
 

@@ -47,7 +47,7 @@ def test_two_cameras_within_the_tolerance_are_one_observation_in_the_order_of_th
     assert sensors.add('right', RIGHT, 100 * MS) is None
     frame = sensors.add('left', LEFT, 115 * MS)
     assert frame.stamp_ns == 115 * MS, 'that of the first camera'
-    assert [shown[0, 0, 0] for shown in frame.view().pictures] == [0, 1]
+    assert [shown[0, 0, 0] for shown in frame.decode().images] == [0, 1]
 
 
 def test_what_is_too_far_apart_is_no_observation_and_the_newest_set_is():
@@ -143,7 +143,7 @@ def feeling(cameras=('camera',), config=CONFIG):
 def sense(rig, *names, values=(1.0, 0.0)):
     """What these sensors give now; why it was refused."""
     return [
-        rig.controller.sense(
+        rig.controller.add_measurement(
             name,
             felt(*values) if name == 'proprioception' else picture(*rig.position),
             rig.now,
@@ -224,7 +224,7 @@ def test_bad_values_are_refused(values, fault):
 def test_values_ahead_of_now_are_refused():
     rig = feeling()
     later = rig.now + 500 * MS
-    reason = rig.controller.sense('proprioception', felt(), later, now_ns=rig.now)
+    reason = rig.controller.add_measurement('proprioception', felt(), later, now_ns=rig.now)
     assert reason == 'proprioception stamp is 0.500 s ahead of now; check the clocks'
 
 
@@ -247,6 +247,6 @@ def test_several_cameras_are_encoded_in_the_order_of_the_model():
     rig = feeling(('left', 'right'))
     rig.controller.set_goal(np.concatenate([picture(1.0, 0.0), picture(3.0, 0.0)], axis=1))
     sense(rig, 'left', 'right', 'proprioception')
-    outlook = rig.plan().outlook
-    assert outlook.goal[0, :2].tolist() == [2.0, 0.0]
+    encoded = rig.plan().encoded
+    assert encoded.goal[0, :2].tolist() == [2.0, 0.0]
     assert rig.model.observed[-1].images.shape == (1, 1, 2, 3, 1, 1)

@@ -8,7 +8,8 @@ from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
 from grasp_ros.control.types import State
 from grasp_ros.models.action_space import ActionKind, ActionSpace
-from grasp_ros.models.protocol import rollout
+from grasp_ros.models.protocol import LoadedModel, rollout
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.objective import goal_distance
 from grasp_ros.planning.problem import Plan
 from grasp_ros.planning.protocol import Execution
@@ -97,9 +98,8 @@ class Rig:
             np.full(2, 1 / seconds), skip,
         )  # fmt: skip
         limits = Limits(-limit, limit, np.full(2, rate))
-        self.controller = Controller(
-            self.model, self.planner, preprocess, self.space, limits, config, inputs=inputs
-        )
+        loaded = LoadedModel(self.model, preprocess, self.space, inputs or SensorSpec())
+        self.controller = Controller(loaded, self.planner, limits, config)
         self.now = 1000 * PERIOD
         self.position = np.zeros(2)
         self.velocity = np.zeros(2)
@@ -112,8 +112,8 @@ class Rig:
     def observe(self, **kwargs):
         return self.controller.observe(picture(*self.position), self.now, **kwargs)
 
-    def plan(self):
-        self.report = self.controller.plan(self.now)
+    def plan(self, clock=None):
+        self.report = self.controller.plan(self.now, clock)
         return self.report
 
     def command(self, **kwargs):

@@ -157,7 +157,7 @@ def test_converted_it_plans_for_the_node(model_folder):
 
     def see(stamp_ns):
         controller.observe(pictures[0], stamp_ns)
-        controller.sense('proprioception', np.array([200.0, 300.0, 0.0, 0.0]), stamp_ns)
+        controller.add_measurement('proprioception', np.array([200.0, 300.0, 0.0, 0.0]), stamp_ns)
 
     controller.set_goal(pictures[1])
     see(10**9)

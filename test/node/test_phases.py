@@ -7,6 +7,7 @@ import pytest
 
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
+from grasp_ros.models.protocol import LoadedModel
 from grasp_ros.node.latency_trace import PhaseRecorder
 from harness.controller_rig import CONFIG, Rig
 from harness.toy_models import picture, preprocess
@@ -84,9 +85,8 @@ def test_the_controller_times_each_phase_with_the_image_that_it_is_spent_on():
 
     rig = Rig()
     limits = Limits(rig.space.low, rig.space.high, np.full(2, np.inf))
-    controller = Controller(
-        rig.model, rig.planner, preprocess, rig.space, limits, CONFIG, timer
-    )
+    loaded = LoadedModel(rig.model, preprocess, rig.space)
+    controller = Controller(loaded, rig.planner, limits, CONFIG, timer)
     controller.observe(lambda: picture(0.0, 0.0), 1_000 * MS)
     controller.set_goal(picture(3.0, 0.0))
     controller.plan(1_000 * MS)

@@ -69,7 +69,7 @@ class Script:
         self.events.append('goal')
         self.images.append(image)
 
-    def sense(self, name, data, stamp_ns):
+    def add_measurement(self, name, data, stamp_ns):
         self.events.append((name, stamp_ns))
         self.felt.append(data)
 

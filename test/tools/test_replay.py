@@ -264,7 +264,7 @@ class Script:
     def reset(self):
         self.calls.clear()
 
-    def sense(self, name, data, stamp_ns, *, now_ns, arrival_ns):
+    def add_measurement(self, name, data, stamp_ns, *, now_ns, arrival_ns):
         self.calls.append(('observe', now_ns, stamp_ns))
         self.observations += not self._refuse
         return self._refuse

@@ -112,7 +112,7 @@ class _Trial(Generic[EpisodeT]):
     def forget(self) -> None:
         """Stop and start anew, as the controller does after a fault."""
         self.previous = self.commands = None
-        self.horizon.renew()
+        self.horizon.reset()
 
 
 class TrialRunner:
@@ -254,7 +254,7 @@ class TrialRunner:
             trial.reached = distance < limit
             if trial.reached:
                 trial.commands = None
-                trial.horizon.renew()
+                trial.horizon.reset()
                 continue
             horizon = trial.horizon.next(first * self._period_ns, distance)
             groups.setdefault((horizon, trial.previous is None), []).append(index)

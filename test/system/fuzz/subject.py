@@ -18,12 +18,12 @@ from torch import Tensor
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.control.observation import Picture
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import NANOSECONDS, CommandLayout
 from grasp_ros.messages.images import ImageError, to_model_input
 from grasp_ros.models.action_space import ActionKind, ActionSpace
-from grasp_ros.models.protocol import Observation
+from grasp_ros.models.protocol import LoadedModel, Observation
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.node.goals import GoalIntake
 from grasp_ros.node.inputs import check_action_goal, take_image
 from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
@@ -78,9 +78,8 @@ def small_controller(rate: float = RATE) -> Controller:
         horizon=3, horizon_floor=2, model_dt=PERIOD_S, planning_delay=0.05, estimate_delay=False
     )
     planner = GreedyPlanner(model, GreedyConfig(choices=8))
-    controller = Controller(
-        model, planner, lambda rgb: to_model_input(rgb, 16, 16), space, limits, config
-    )
+    loaded = LoadedModel(model, lambda rgb: to_model_input(rgb, 16, 16), space)
+    controller = Controller(loaded, planner, limits, config)
     controller.prepare()
     return controller
 
@@ -127,9 +126,9 @@ class Counts:
         return sum(sum(outcomes.values()) for outcomes in self.outcomes.values())
 
 
-def _at_once(job: Callable[[], Picture | None]) -> Future[Picture | None]:
+def _at_once(job: Callable[[], RgbImage | None]) -> Future[RgbImage | None]:
     """A planning thread for which nobody waits."""
-    future: Future[Picture | None] = Future()
+    future: Future[RgbImage | None] = Future()
     try:
         future.set_result(job())
     except Exception as error:
@@ -228,7 +227,7 @@ class FuzzTarget:
         return 'taken'
 
     def _decode_goal(self, message: Any, tolerance: float | None = None) -> bool:
-        taken: list[Picture] = []
+        taken: list[RgbImage] = []
         self._goals.take(
             message, taken.append, lambda reason: None, tolerance=tolerance, restart=True
         )
@@ -243,8 +242,8 @@ class FuzzTarget:
             return f'stopped: {report.state.name}'
         if invalid:
             self.counts.violations.append(f'{name}: an invalid picture was taken')
-        if report.outlook is not None:
-            self._good_stamps.add(report.outlook.stamps_ns[-1])
+        if report.encoded is not None:
+            self._good_stamps.add(report.encoded.context.newest_ns)
         return 'taken'
 
     def command(self, name: str) -> None:
