@@ -7,8 +7,8 @@ import pytest
 
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
+from grasp_ros.control.factory import bundle
 from grasp_ros.control.limits import Limits
-from grasp_ros.messages.images import to_model_input
 from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.models.sensors import ProprioceptionSpace, SensorSpec
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
@@ -26,10 +26,8 @@ def controller():
     space = manifest.action_space
     one_step = manifest.calibration.one_step_time_to_reach
     return Controller(
-        model,
+        bundle(model, manifest),
         GraspPlanner(model, GraspConfig()),
-        lambda picture: to_model_input(picture, manifest.image.height, manifest.image.width),
-        space,
         Limits(space.low, space.high, np.full(space.size, np.inf)),
         ControllerConfig(
             model_dt=manifest.model_dt, reached_distance=one_step, released_distance=2 * one_step
