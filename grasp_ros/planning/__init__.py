@@ -1,1 +1,1 @@
-"""How a plan is found: GRASP, its objective, and what every planner shares."""
+"""Planning: GRASP, its objective, the baselines, and what all planners share."""

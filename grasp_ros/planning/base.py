@@ -1,4 +1,4 @@
-"""The frame of a solve: seeds, an optimiser within the deadline, the best plan of both."""
+"""Frame of a solve: initial guesses, an optimiser within the deadline, the best of both."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel, rollout
-from grasp_ros.planning.candidates import Candidates, join, to_plan
+from grasp_ros.planning.candidates import Candidates, concatenate, to_plan
 from grasp_ros.planning.cuda_graphs import Executor, wait_for
-from grasp_ros.planning.initial_guess import SeedOptions, action_choices, make_seeds
+from grasp_ros.planning.initial_guess import InitialGuessOptions, action_choices, initial_guesses
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.planning.protocol import Execution
 
 TIMED_ROLLOUTS = 5
-JUDGEMENT_ROLLOUTS = 2.0
-"""What the end of a solve takes, in rollouts of one candidate: there are some more of them."""
+SCORING_ROLLOUTS = 2.0
+"""Time of the end of a solve, in rollouts of one candidate: there are some more of them."""
 
-Options = TypeVar('Options', bound=SeedOptions)
+Options = TypeVar('Options', bound=InitialGuessOptions)
 
 
 class Deadline:
-    """When a solve must come to its end."""
+    """Time at which a solve must come to its end."""
 
     def __init__(self, began: float, limit_s: float | None, reserve_s: float) -> None:
         """End a solve.
@@ -35,7 +35,7 @@ class Deadline:
         Args:
             began: when it began, of time.perf_counter.
             limit_s: seconds that it may take; None for no limit.
-            reserve_s: seconds that the final judgement takes.
+            reserve_s: seconds that the final scoring takes.
         """
         self._limit_s = limit_s
         self._reserve_s = reserve_s
@@ -44,7 +44,7 @@ class Deadline:
         self._longest_s = 0.0
 
     def passed(self) -> bool:
-        """Whether no time is left but for the final judgement."""
+        """Whether no time is left but for the final scoring."""
         if self._limit_s is None:
             return False
         return time.perf_counter() - self._began + self._reserve_s > self._limit_s
@@ -62,8 +62,8 @@ class Deadline:
         return now - self._began + self._reserve_s + self._longest_s <= self._limit_s
 
 
-class SeededPlanner(ABC, Generic[Options]):
-    """A planner that improves on seeds; see the Planner protocol."""
+class InitialGuessPlanner(ABC, Generic[Options]):
+    """Base of planners that improve on initial guesses; see the Planner protocol."""
 
     def __init__(
         self, model: WorldModel, config: Options, executor: Executor | None = None
@@ -82,7 +82,7 @@ class SeededPlanner(ABC, Generic[Options]):
 
     @property
     def execution(self) -> Execution:
-        """How solves run, and why they could not be captured."""
+        """Execution of the solves, after `prepare`."""
         return self.executor.execution
 
     def prepare(self, problem: PlanProblem) -> None:
@@ -116,17 +116,17 @@ class SeededPlanner(ABC, Generic[Options]):
         began = time.perf_counter()
         if self.config.seed_greedy and self._choices is None:
             self.prepare(problem)
-        seeds = make_seeds(
+        guesses = initial_guesses(
             self.distance, problem, init, self.config, self._choices, generator, self.executor
         )
-        reserve_s = JUDGEMENT_ROLLOUTS * self._rollout_step_s * problem.horizon
-        clock = Deadline(began, deadline_s, reserve_s)
-        candidates, iterations = seeds, 0
+        reserve_s = SCORING_ROLLOUTS * self._rollout_step_s * problem.horizon
+        deadline = Deadline(began, deadline_s, reserve_s)
+        candidates, iterations = guesses, 0
         if deadline_s is not None:
             wait_for(self.model.device)
-        if not clock.passed():
-            found, iterations = self._optimise(problem, seeds, generator, clock)
-            candidates = join(seeds.best(1), found)
+        if not deadline.passed():
+            found, iterations = self._optimise(problem, guesses, generator, deadline)
+            candidates = concatenate(guesses.best(1), found)
         best = self._choose(problem, candidates)
         plan = to_plan(self.distance, problem, best, iterations, 0.0)
         wait_for(self.model.device)
@@ -142,15 +142,15 @@ class SeededPlanner(ABC, Generic[Options]):
         return self.executor('rollout', roll, problem.context, problem.past_actions, actions)[0]
 
     def _choose(self, problem: PlanProblem, candidates: Candidates) -> Candidates:
-        """What becomes the plan (B, 1) of the candidates (B, C) at the end."""
+        """Choose the plans (B, 1) among the candidates (B, C) at the end."""
         return candidates.best(1)
 
     @abstractmethod
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
-        """Candidates (B, K) found from the seeds (B, C), and how many iterations were made."""
+        """Candidates (B, K) found from the guesses (B, C), and how many iterations were made."""

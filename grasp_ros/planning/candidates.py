@@ -1,4 +1,4 @@
-"""Candidates of a solve, judged by serial rollouts; the best ones so far are kept."""
+"""Candidates of a solve, scored by serial rollouts."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Candidates:
         )
 
 
-def judge(
+def score(
     distance: GoalDistance,
     problem: PlanProblem,
     actions: Tensor,
@@ -70,7 +70,7 @@ def judge(
     return Candidates(actions, states, rollout, cost)
 
 
-def join(first: Candidates, second: Candidates) -> Candidates:
+def concatenate(first: Candidates, second: Candidates) -> Candidates:
     """Candidates of both, problem by problem."""
     return Candidates(
         *(
@@ -80,7 +80,7 @@ def join(first: Candidates, second: Candidates) -> Candidates:
     )
 
 
-def expand(problem: PlanProblem, count: int) -> PlanProblem:
+def tile(problem: PlanProblem, count: int) -> PlanProblem:
     """The problem repeated for `count` candidates: B becomes B * count rows."""
     return replace(
         problem,

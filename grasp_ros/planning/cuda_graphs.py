@@ -98,7 +98,7 @@ class Executor:
 
     @property
     def execution(self) -> Execution:
-        """How functions run: eagerly, or as what the recorder makes once there is something."""
+        """Execution of the functions: eager, or as what the recorder has made of them."""
         return Execution(self._name if self._recorded else Execution.mode, self._failure)
 
     @property
@@ -161,15 +161,15 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class Pace:
+class HostThrottle:
     """Keeps the host at most two steps ahead of a CUDA device, which stays busy meanwhile.
 
-    Without it a deadline would be judged by how fast work is handed over, not by how fast it is
-    done.
+    Without it a deadline would be compared with how fast work is handed over, not with how fast
+    it is done.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Keep pace with `device`; on a CPU there is nothing to do."""
+        """Keep throttle with `device`; on a CPU there is nothing to do."""
         self._device = device
         self._events: deque[torch.cuda.Event] | None = (
             deque() if device.type == 'cuda' else None

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grasp_ros.models.protocol import visual, windows
 from grasp_ros.planning.lifted import LiftedIteration
-from grasp_ros.planning.objective import GoalDistance, forget_untold
+from grasp_ros.planning.objective import GoalDistance, mask_unobserved
 from grasp_ros.planning.problem import PlanProblem
 
 DIFFERENCE = 4.0
@@ -28,7 +28,7 @@ SMALL = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class ActionStep:
-    """What a step did.
+    """Result of a Levenberg-Marquardt step.
 
     Attributes:
         actions: (N, T, A), inside the bounds.
@@ -144,7 +144,7 @@ class GaussNewtonIteration(LiftedIteration):
 
 
 class _Residuals:
-    """What is squared and summed in the lifted loss, for several actions at each time step."""
+    """Residuals of the lifted loss, for several actions at each time step."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class _Residuals:
             ]
         ).unflatten(0, shape)  # fmt: skip
         gap = predicted - self._states
-        forget_untold(self._distance, gap[:, -1])
+        mask_unobserved(self._distance, gap[:, -1])
         gap = gap.flatten(-self._dims)
         gap = gap / gap.shape[-1] ** 0.5
         if self._distance.kind == 'latent':

@@ -2,9 +2,9 @@
 
 Psenka, Rabbat, Krishnapriyan, LeCun, Bar: "Parallel Stochastic Gradient-Based Planning for World
 Models", arXiv 2602.00475. Beyond the paper, each with a switch: a learned goal distance;
-candidates seeded from a greedy rollout and from temporally correlated proposals;
+candidates that start from a greedy rollout and from temporally correlated proposals;
 Levenberg-Marquardt action steps; syncs by cross-entropy rounds or parallel sweeps; rates and noise
-in units of the latents' spread.
+in units of the latents' scale.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.base import Deadline, InitialGuessPlanner
+from grasp_ros.planning.candidates import Candidates, score, tile
 from grasp_ros.planning.cuda_graphs import (
     Executor,
-    Pace,
+    HostThrottle,
     executor_for,
     tensors_of,
     with_tensors,
 )
 from grasp_ros.planning.gauss_newton import GaussNewtonIteration
-from grasp_ros.planning.initial_guess import SeedOptions, fill
+from grasp_ros.planning.initial_guess import InitialGuessOptions, repeat_to_count
 from grasp_ros.planning.lifted import (
     InPlaceAdam,
     LiftedIteration,
     LiftedSettings,
     Precision,
-    spread_of,
+    latent_scale_of,
 )
-from grasp_ros.planning.objective import completed, rollout_gradient, squared_error
+from grasp_ros.planning.objective import fill_unobserved, rollout_gradient, squared_error
 from grasp_ros.planning.options import changed, option
 from grasp_ros.planning.problem import PlanProblem
 from grasp_ros.planning.sampling import draw, sample_costs, select
@@ -48,12 +48,15 @@ Observer = Callable[[int, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
-class GraspConfig(SeedOptions):
+class GraspConfig(InitialGuessOptions):
     """Hyper-parameters. Rates and noise are in units of latents and of normalised actions."""
 
     iterations: int = option(6, 'lifted iterations of a solve', 0, 100000)
     candidates: int = option(
-        3, 'candidates solved side by side; without noise none beyond the seeds differs', 1, 1024
+        3,
+        'candidates solved side by side; without noise none beyond the initial guesses differs',
+        1,
+        1024,
     )
     state_rate: float = option(0.1, 'Adam learning rate of the virtual states', 0, 10)
     action_rate: float = option(0.05, 'Adam learning rate of the normalised actions', 0, 10)
@@ -72,8 +75,8 @@ class GraspConfig(SeedOptions):
     damping: float = option(1e-3, 'first damping of gauss_newton', 0, 1e6)
     spread_units: bool = option(
         False,
-        "state_rate, state_noise and squared residuals in units of the latents' spread in the "
-        'seeds of a solve',
+        "state_rate, state_noise and squared residuals in units of the latents' standard "
+        'deviation in the initial guesses of a solve',
     )
     state_noise: float = option(
         0.0, 'standard deviation of the noise on virtual states', 0, 100
@@ -107,8 +110,8 @@ class GraspConfig(SeedOptions):
         0,
         1e6,
     )
-    seed_greedy: bool = changed(SeedOptions, 'seed_greedy', True)
-    proposals: int = changed(SeedOptions, 'proposals', 8)
+    seed_greedy: bool = changed(InitialGuessOptions, 'seed_greedy', True)
+    proposals: int = changed(InitialGuessOptions, 'proposals', 8)
     max_rows_per_call: int = option(
         0, 'chunk predictions to bound memory; 0 for one call', 0, 10**9
     )
@@ -120,7 +123,7 @@ class GraspConfig(SeedOptions):
     capture: bool = option(True, 'on a CUDA device, capture the solve as graphs and replay them')
 
 
-class GraspPlanner(SeededPlanner[GraspConfig]):
+class GraspPlanner(InitialGuessPlanner[GraspConfig]):
     """GRASP behind the Planner protocol."""
 
     def __init__(
@@ -137,7 +140,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             config: hyper-parameters.
             observer: called with the number of iterations made, the virtual states (B * C, T, *Z)
                 and the actions (B * C, T, A), at the start and after every iteration; for
-                pictures.
+                figures.
             executor: runs what can be captured; None for the one that fits device and config.
 
         Raises:
@@ -171,36 +174,38 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
         """Lifted iterations, and between phases of them syncs with the serial rollout."""
         config = self.config
         if config.iterations == 0:
-            return seeds.best(1), 0
-        seeds = fill(seeds, config.candidates)
-        wide = expand(problem, config.candidates)
-        states = self._with_goal(wide, seeds.states.flatten(0, 1))
-        spread = spread_of(problem, seeds.rollout) if config.spread_units else None
-        lifted = self._begin(wide, states, seeds.actions.flatten(0, 1), spread)
-        # Candidates that start from the same seed differ by their first noise (as in the paper).
-        lifted.add_noise(config.state_noise * (spread or 1.0), generator)
+            return guesses.best(1), 0
+        guesses = repeat_to_count(guesses, config.candidates)
+        wide = tile(problem, config.candidates)
+        states = self._with_goal(wide, guesses.states.flatten(0, 1))
+        latent_scale = (
+            latent_scale_of(problem, guesses.rollout) if config.spread_units else None
+        )
+        lifted = self._begin(wide, states, guesses.actions.flatten(0, 1), latent_scale)
+        # Candidates with the same initial guess differ by their first noise (as in the paper).
+        lifted.add_noise(config.state_noise * (latent_scale or 1.0), generator)
         done = 0
         self._observe(done, lifted)
         rolled: Tensor | None = None
-        pace = Pace(self.model.device)
-        while done < config.iterations and not clock.passed():
-            goal_weight, noise = self._schedule(done, spread or 1.0)
+        throttle = HostThrottle(self.model.device)
+        while done < config.iterations and not deadline.passed():
+            goal_weight, noise = self._schedule(done, latent_scale or 1.0)
             lifted.iterate(goal_weight, noise, generator)
-            pace.step()
+            throttle.step()
             done += 1
             rolled = None
-            if config.sync_every and done % config.sync_every == 0 and not clock.passed():
+            if config.sync_every and done % config.sync_every == 0 and not deadline.passed():
                 actions, states, rolled = self._sync(lifted, generator)
                 lifted.restart(self._with_goal(wide, states), actions)
             self._observe(done, lifted)
-        return self._judged(problem, lifted, rolled), done
+        return self._scored(problem, lifted, rolled), done
 
     def _schedule(self, done: int, unit: float) -> tuple[float, float]:
         """Goal weight and noise after `done` iterations: from start to end in every phase.
@@ -219,14 +224,14 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             _between(config.state_noise, config.state_noise_end, fraction) * unit,
         )
 
-    def _judged(
+    def _scored(
         self, problem: PlanProblem, lifted: LiftedIteration, rolled: Tensor | None
     ) -> Candidates:
         """The candidates as they are, by their serial rollouts, which may be known already."""
         if rolled is None:
             rolled = self._rollout(lifted.problem, lifted.actions)
         shape = (problem.batch, len(rolled) // problem.batch)
-        return judge(
+        return score(
             self.distance,
             problem,
             lifted.actions.unflatten(0, shape),
@@ -236,12 +241,12 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         )
 
     def _begin(
-        self, problem: PlanProblem, states: Tensor, actions: Tensor, spread: float | None
+        self, problem: PlanProblem, states: Tensor, actions: Tensor, latent_scale: float | None
     ) -> LiftedIteration:
         """The iteration of a solve; a captured one is used again for the same shapes."""
         lifted = self._lifted.get(states.shape)
         if lifted is not None:
-            lifted.begin(problem, states, actions, spread)
+            lifted.begin(problem, states, actions, latent_scale)
             return lifted
         kind = (
             GaussNewtonIteration
@@ -249,7 +254,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
             else LiftedIteration
         )
         lifted = kind(
-            self.distance, problem, self._settings, states, actions, self.executor, spread
+            self.distance, problem, self._settings, states, actions, self.executor, latent_scale
         )
         if self.executor.recording_now:
             self._lifted[states.shape] = lifted
@@ -285,7 +290,7 @@ class GraspPlanner(SeededPlanner[GraspConfig]):
         """Virtual states whose last one is the goal, where the distance is the latent one."""
         if self.distance.kind != 'latent':
             return states
-        goal = completed(self.model, problem.goal[:, None], states[:, -1:])
+        goal = fill_unobserved(self.model, problem.goal[:, None], states[:, -1:])
         return torch.cat([states[:, :-1], goal], dim=1)
 
     def _gradient_steps(self, like: PlanProblem, *tensors: Tensor) -> tuple[Tensor]:

@@ -1,4 +1,4 @@
-"""Where a solve starts: the warm start, the greedy rollout, proposals.
+"""Initial guesses of a solve: the warm start, the greedy rollout, proposals.
 
 The cold start is that of arXiv 2602.00475: states on the line to the goal.
 """
@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grasp_ros.planning.candidates import Candidates, join, judge
+from grasp_ros.planning.candidates import Candidates, concatenate, score
 from grasp_ros.planning.cuda_graphs import Executor, tensors_of, with_tensors
-from grasp_ros.planning.objective import GoalDistance, completed
+from grasp_ros.planning.objective import GoalDistance, fill_unobserved
 from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
 
@@ -95,39 +95,39 @@ def _advance(states: Tensor, steps: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class SeedOptions(DistanceOptions):
-    """Where a solve starts, and by what rollouts are judged."""
+class InitialGuessOptions(DistanceOptions):
+    """Initial guesses of a solve, and how rollouts are scored."""
 
     path_weight: float = option(
-        1.0, 'weight of the mean goal distance when rollouts are judged', 0, 1e6
+        1.0, 'weight of the mean goal distance in the score of rollouts', 0, 1e6
     )
     seed_warm_start: bool = option(True, 'start a candidate from the shifted previous plan')
     seed_greedy: bool = option(False, 'start a candidate from the greedy rollout')
     greedy_choices: int = option(16, 'actions that the greedy rollout chooses among', 1, 100000)
     proposals: int = option(
-        0, 'correlated random rollouts that seed candidates; 0 for none', 0, 100000
+        0, 'correlated random rollouts to start candidates from; 0 for none', 0, 100000
     )
 
 
-def make_seeds(
+def initial_guesses(
     distance: GoalDistance,
     problem: PlanProblem,
     init: Plan | None,
-    options: SeedOptions,
+    options: InitialGuessOptions,
     choices: Tensor | None,
     generator: torch.Generator,
     executor: Executor | None = None,
 ) -> Candidates:
-    """Starting points (B, C), judged by their serial rollouts.
+    """Initial guesses (B, C) of a solve, scored by their serial rollouts.
 
-    The states of a warm start are those of the previous plan; those of a start without any seed
+    The states of a warm start are those of the previous plan; those of a start from nothing
     lie on the line to the goal; all others are rollouts.
 
     Args:
         distance: goal distance; its model predicts.
         problem: B problems.
         init: the previous plan, shifted to now, or None.
-        options: which seeds.
+        options: which guesses.
         choices: (M, A) actions of the greedy rollout; not used without `seed_greedy`.
         generator: of the proposals.
         executor: runs the rollouts; None runs them eagerly.
@@ -138,7 +138,7 @@ def make_seeds(
         given.append(init.actions[:, None])
         lifted.append(init.states[:, None])
     elif not (options.seed_greedy or options.proposals):
-        goal = completed(distance.model, problem.goal, problem.context[:, -1])
+        goal = fill_unobserved(distance.model, problem.goal, problem.context[:, -1])
         states, actions = cold_start(replace(problem, goal=goal))
         given.append(actions[:, None])
         lifted.append(states[:, None])
@@ -152,27 +152,27 @@ def make_seeds(
         own = with_tensors(problem, tensors[: len(inputs)])
         rest = list(tensors[len(inputs) :])
         picked = None if choices is None else rest.pop(0)
-        return seed_rollouts(distance, own, picked, rest.pop(0) if rest else None)
+        return guess_rollouts(distance, own, picked, rest.pop(0) if rest else None)
 
     inputs = tensors_of(problem)
     more = [tensor for tensor in (choices, stacked) if tensor is not None]
-    key = ('seeds', choices is not None, problem.horizon, problem.frame_skip)
+    key = ('initial guesses', choices is not None, problem.horizon, problem.frame_skip)
     actions, rolled = (executor or Executor())(key, roll, *inputs, *more)
     states = rolled
     if lifted:
         at = 0 if choices is None else 1
         states = torch.cat([rolled[:, :at], *lifted, rolled[:, at + 1 :]], dim=1)
-    return judge(distance, problem, actions, states, rolled, options.path_weight)
+    return score(distance, problem, actions, states, rolled, options.path_weight)
 
 
-def fill(seeds: Candidates, count: int) -> Candidates:
-    """The best `count` seeds of each problem, repeated in turn where there are fewer."""
-    keep = seeds.best(count)
+def repeat_to_count(guesses: Candidates, count: int) -> Candidates:
+    """The best `count` guesses of each problem, repeated in turn where there are fewer."""
+    keep = guesses.best(count)
     missing = count - keep.cost.shape[1]
     if missing <= 0:
         return keep
     again = torch.arange(missing, device=keep.cost.device) % keep.cost.shape[1]
-    return join(keep, keep.take(again.expand(keep.cost.shape[0], -1)))
+    return concatenate(keep, keep.take(again.expand(keep.cost.shape[0], -1)))
 
 
 MIN_SEGMENT = 4
@@ -218,18 +218,18 @@ def correlated_actions(
 
 
 def action_choices(problem: PlanProblem, count: int) -> Tensor:
-    """Evenly spread actions (count + 1, A) to choose among: Sobol points and the stop action.
+    """Evenly distributed actions (count + 1, A) to choose among: Sobol points and stop action.
 
     Half of the points are moved to the surface of the box, where fast motion is. All commands of
-    an action are the same: that is how robots move, and leaves few dimensions to spread over.
+    an action are the same: that is how robots move, and leaves few dimensions to fill.
     """
     low, high = _command_box(problem)
     sobol = torch.quasirandom.SobolEngine(low.shape[0], scramble=True, seed=0)
     points = sobol.draw(count).to(low) * 2 - 1
     surface = points / points.abs().amax(dim=-1, keepdim=True).clamp(min=1e-6)
     points[::2] = surface[::2]
-    spread = (low + high) / 2 + points * (high - low) / 2
-    return torch.cat([problem.stop_action[None], spread.repeat(1, problem.frame_skip)])
+    commands = (low + high) / 2 + points * (high - low) / 2
+    return torch.cat([problem.stop_action[None], commands.repeat(1, problem.frame_skip)])
 
 
 def _command_box(problem: PlanProblem) -> tuple[Tensor, Tensor]:
@@ -239,7 +239,7 @@ def _command_box(problem: PlanProblem) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def seed_rollouts(
+def guess_rollouts(
     distance: GoalDistance, problem: PlanProblem, choices: Tensor | None, actions: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Roll out given actions and the greedy policy together, one prediction a step.

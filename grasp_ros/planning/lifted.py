@@ -19,7 +19,7 @@ Precision = Literal['float32', 'bfloat16']
 
 @dataclass(frozen=True)
 class LiftedSettings:
-    """What stays the same in all iterations of a planner.
+    """Settings of all lifted iterations of a planner.
 
     Attributes:
         state_rate: Adam learning rate of the virtual states.
@@ -85,7 +85,7 @@ class LiftedIteration:
         states: Tensor,
         actions: Tensor,
         executor: Executor | None = None,
-        spread: float | None = None,
+        latent_scale: float | None = None,
     ) -> None:
         """Begin a solve.
 
@@ -96,7 +96,7 @@ class LiftedIteration:
             states: (N, T, *Z), copied.
             actions: (N, T, A), copied.
             executor: runs the iterations; None runs them eagerly.
-            spread: unit of the states' learning rate; None for that of the latents, for good.
+            latent_scale: unit of the states' learning rate; None for that of the latents, for good.
         """
         self.distance = distance
         self.settings = settings
@@ -105,9 +105,9 @@ class LiftedIteration:
         self.problem = with_tensors(problem, copies)
         self.states = states.clone(memory_format=torch.contiguous_format)
         self.actions = actions.clone(memory_format=torch.contiguous_format)
-        self._state_rate = self.states.new_full((), settings.state_rate * (spread or 1.0))
+        self._state_rate = self.states.new_full((), settings.state_rate * (latent_scale or 1.0))
         self._of_states = InPlaceAdam(
-            self.states, settings.state_rate if spread is None else self._state_rate
+            self.states, settings.state_rate if latent_scale is None else self._state_rate
         )
         self._start_actions()
         self._noise = torch.zeros_like(self.states[:, :-1])
@@ -115,10 +115,14 @@ class LiftedIteration:
         self._goal_weight = self.states.new_zeros(())
 
     def begin(
-        self, problem: PlanProblem, states: Tensor, actions: Tensor, spread: float | None = None
+        self,
+        problem: PlanProblem,
+        states: Tensor,
+        actions: Tensor,
+        latent_scale: float | None = None,
     ) -> None:
         """Begin another solve with the same shapes and distance; all tensors are copied."""
-        self._state_rate.fill_(self.settings.state_rate * (spread or 1.0))
+        self._state_rate.fill_(self.settings.state_rate * (latent_scale or 1.0))
         for own, given in zip(tensors_of(self.problem), tensors_of(problem), strict=True):
             own.copy_(given)
         self.restart(states, actions)
@@ -196,12 +200,12 @@ MIN_SIZE = 1e-6
 
 
 @torch.no_grad()
-def spread_of(problem: PlanProblem, rollouts: Tensor) -> float:
+def latent_scale_of(problem: PlanProblem, rollouts: Tensor) -> float:
     """Root-mean-square deviation of a latent's element in the neighbourhood of a solve.
 
     Args:
         problem: B problems, whose contexts (B, H, *Z) and goals (B, *Z) count.
-        rollouts: of seeds (B, C, T, *Z).
+        rollouts: of the initial guesses (B, C, T, *Z).
 
     Returns:
         The deviation from each problem's mean latent, over all of them; one number, since it

@@ -1,4 +1,4 @@
-"""What a plan is judged by: goal distances, the lifted loss and its gradients, rollout costs."""
+"""Objective of planning: goal distances, the lifted loss and its gradients, rollout costs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ DistanceKind = Literal['auto', 'latent', 'time_to_reach']
 
 @dataclass(frozen=True)
 class GoalDistance:
-    """How far latents are from a goal, as a planner sees it.
+    """Distance of latents from a goal, which planners minimise.
 
     Attributes:
         model: the world model.
-        kind: 'latent' is the mean squared difference of the latents' elements that pictures tell,
+        kind: 'latent' is the mean squared difference of the latents' elements that images tell,
             as in arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
     """
 
@@ -39,7 +39,7 @@ class GoalDistance:
     kind: Literal['latent', 'time_to_reach']
 
     def __call__(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """Distance of latents from goals, which planners minimise.
+        """Distances of latents from goals.
 
         Args:
             latents: (..., *Z).
@@ -54,7 +54,7 @@ class GoalDistance:
         return squared_error(seen, shown, len(self.model.latent_shape))
 
     def with_gradient(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-        """What a call gives (...), and the gradient of its sum in the latents (..., *Z).
+        """Distances (...), and the gradient of their sum in the latents (..., *Z).
 
         The goals broadcast against the latents, not the other way round.
         """
@@ -77,13 +77,13 @@ class GoalDistance:
 
 
 def knows_manifold(model: WorldModel) -> bool:
-    """Whether the model can tell latents of pictures from others."""
+    """Whether the model can tell latents of images from others."""
     return isinstance(model, HasManifold) and model.knows_manifold
 
 
 @torch.no_grad()
 def trust_horizon(model: WorldModel, rollout: Tensor) -> Tensor:
-    """Steps (B,) of rollouts (B, T, *Z) before the first that no picture could be of.
+    """Steps (B,) of rollouts (B, T, *Z) before the first that no image could be of.
 
     Raises:
         ValueError: if the model does not know its manifold.
@@ -208,7 +208,7 @@ def lifted_gradients(
         predicted = predicted.view(*steps, *predicted.shape[1:])
         gap = predicted - states
         if last:
-            forget_untold(distance, gap[:, -1])
+            mask_unobserved(distance, gap[:, -1])
         distances, gradient = distance.with_gradient(predicted, problem.goal[:, None])
         wanted = torch.add(goal_weight * gradient, gap, alpha=scale)
         of_latents, of_actions = pullback(wanted.flatten(0, 1))
@@ -239,18 +239,18 @@ def lifted_gradients(
     )
 
 
-def completed(model: WorldModel, goal: Tensor, state: Tensor) -> Tensor:
-    """Goals (..., *Z), with what pictures do not tell of them taken from states (..., *Z)."""
+def fill_unobserved(model: WorldModel, goal: Tensor, state: Tensor) -> Tensor:
+    """Goals (..., *Z), their elements that images do not tell taken from states (..., *Z)."""
     told = visual(model, goal)
     if told is goal:
         return goal
     return torch.cat([told, state[..., told.shape[-1] :]], dim=-1)
 
 
-def forget_untold(distance: GoalDistance, gap: Tensor) -> None:
+def mask_unobserved(distance: GoalDistance, gap: Tensor) -> None:
     """Set to zero, in the residuals (..., *Z) of s_T, what the goal does not tell.
 
-    With a learned distance s_T is free. With the latent one it is the goal, of which pictures tell
+    With a learned distance s_T is free. With the latent one it is the goal, of which images tell
     only a part.
     """
     told = visual(distance.model, gap).shape[-1] if distance.kind == 'latent' else 0

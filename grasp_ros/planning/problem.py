@@ -1,4 +1,4 @@
-"""What a planner is asked, and what it answers."""
+"""Planning problems, and the plans that answer them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Plan:
         defect: largest root-mean-square dynamics residual of `states` (B,), in latent units.
         iterations: optimiser iterations made.
         solve_time_s: wall-clock time of the solve in seconds.
-        trust_horizon: steps of the rollout before the first that no picture could be of (B,);
+        trust_horizon: steps of the rollout before the first that no image could be of (B,);
             None where the model does not know that.
     """
 

@@ -1,4 +1,4 @@
-"""How the C library (glibc; elsewhere nothing happens) hands out memory in this process."""
+"""Memory of this process: glibc's allocator (elsewhere nothing happens), garbage collection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the controller needs of a planner."""
+"""Protocol of planners, as the controller needs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_WARM_UPS = 20
 
 @dataclass(frozen=True)
 class Execution:
-    """How the solves of a planner run.
+    """Way in which the solves of a planner run: eager or captured.
 
     Attributes:
         mode: 'eager' or 'cuda graph'.

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import rollout
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates, expand, judge
-from grasp_ros.planning.initial_guess import SeedOptions
+from grasp_ros.planning.base import Deadline, InitialGuessPlanner
+from grasp_ros.planning.candidates import Candidates, score, tile
+from grasp_ros.planning.initial_guess import InitialGuessOptions
 from grasp_ros.planning.objective import GoalDistance, rollout_cost
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
 
 
 @dataclass(frozen=True)
-class SamplingOptions(SeedOptions):
-    """How action sequences are drawn."""
+class SamplingOptions(InitialGuessOptions):
+    """Number and distribution of the action sequences that are drawn."""
 
     samples: int = option(300, 'action sequences drawn in a round', 2, 1000000)
     rounds: int = option(10, 'rounds of a solve', 0, 100000)
@@ -113,7 +113,7 @@ def sample_costs(
     goal, history = problem.goal[:, None], problem.context.shape[1]
     costs = []
     for part in actions.split(chunk, dim=1):
-        wide = expand(problem, part.shape[1])
+        wide = tile(problem, part.shape[1])
         frames = wide.context
         taken = torch.cat([wide.past_actions, part.flatten(0, 1)], dim=1)
         along = []
@@ -130,11 +130,11 @@ def roll_out(
     distance: GoalDistance, problem: PlanProblem, actions: Tensor, path_weight: float
 ) -> Candidates:
     """Action sequences (B, C, T, A) as candidates whose states are their serial rollouts."""
-    wide = expand(problem, actions.shape[1])
+    wide = tile(problem, actions.shape[1])
     states = rollout(
         distance.model, wide.context, wide.past_actions, actions.flatten(0, 1)
     ).unflatten(0, actions.shape[:2])
-    return judge(distance, problem, actions, states, states, path_weight)
+    return score(distance, problem, actions, states, states, path_weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ def merge(first: Elites, second: Elites, count: int) -> Elites:
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What a round draws from, and what earlier rounds leave to it.
+    """Gaussian that a round draws from, and what earlier rounds leave to it.
 
     Attributes:
         rounds: made so far.
@@ -215,7 +215,7 @@ class Search:
 Sampling = TypeVar('Sampling', bound=SamplingOptions)
 
 
-class SamplingPlanner(SeededPlanner[Sampling]):
+class SamplingPlanner(InitialGuessPlanner[Sampling]):
     """Rounds of drawing action sequences, rolling them out, and refitting a Gaussian to the best.
 
     The best sequence of all rounds and the last mean are the candidates for the plan.
@@ -224,18 +224,18 @@ class SamplingPlanner(SeededPlanner[Sampling]):
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
         config = self.config
         known = select(
-            seeds.actions, seeds.cost.nan_to_num(nan=float('inf')), seeds.cost.shape[1]
+            guesses.actions, guesses.cost.nan_to_num(nan=float('inf')), guesses.cost.shape[1]
         )
         best = known.best(1)
         deviation = initial_deviation(problem, config.initial_deviation)
-        search = Search(0, best.mean, deviation, seeds.actions, known)
-        while search.rounds < config.rounds and clock.allows_round():
+        search = Search(0, best.mean, deviation, guesses.actions, known)
+        while search.rounds < config.rounds and deadline.allows_round():
             samples = self._draw(problem, search, generator)
             cost = sample_costs(
                 self.distance, problem, samples, config.path_weight, config.max_rows_per_call

@@ -157,7 +157,7 @@ def row_data(name, reached, replan_s, solves=5):
     return RowData(key_of(cell), [(cell, CellResult(episodes, 1.0, 1.0))], timing)
 
 
-def test_rivals_are_compared_on_success_first_and_then_on_time():
+def test_baselines_are_compared_on_success_first_and_then_on_time():
     rows = [
         row_data('grasp', [True] * 8, 0.02),
         row_data('cem', [True] * 8, 0.04),
@@ -217,7 +217,7 @@ def test_options_of_an_ablation_make_an_ablation(model):
         resolved('cem', {'patience': 1})
 
 
-def test_a_seeded_rival_is_tuned_with_the_seeds_of_grasp():
+def test_a_seeded_baseline_is_tuned_with_the_initial_guesses_of_grasp():
     assert [dict(options) for options in grid('cem, seeded')] == [
         {'seed_greedy': True, 'proposals': 8, **options} for options in grid('cem')
     ]

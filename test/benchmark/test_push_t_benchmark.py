@@ -30,7 +30,7 @@ from grasp_ros.benchmark.push_t.push_t_cells import (
 from grasp_ros.benchmark.push_t.push_t_tables import failure_table, paper_tables
 from grasp_ros.benchmark.run.cells import Cell
 from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS
-from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, RIVALS, SEEDS, VARIANTS
+from grasp_ros.benchmark.run.variants import ABLATIONS, BASELINES, INITIAL_GUESSES, OWN, VARIANTS
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
@@ -251,13 +251,13 @@ def test_settings_chosen_on_push_t_do_not_change_what_a_row_is_about():
     assert PUSH_T_VARIANTS['cem, coloured noise, seeded'].options['noise_beta'] == 2.0
 
 
-@pytest.mark.parametrize('name', RIVALS)
+@pytest.mark.parametrize('name', BASELINES)
 def test_what_is_compared_on_push_t_was_tried_there(name):
     options = PUSH_T_VARIANTS[name].options
     tried = PUSH_T_GRIDS.get(name) or PUSH_T_GRIDS[VARIANTS[name].planner]
     coloured = {'noise_beta': 2.0} if 'coloured' in name else {}
     assert dict(options) in [{**setting, **coloured} for setting in tried]
-    assert PUSH_T_VARIANTS[f'{name}, seeded'].options == {**SEEDS, **options}
+    assert PUSH_T_VARIANTS[f'{name}, seeded'].options == {**INITIAL_GUESSES, **options}
 
 
 def test_the_node_plans_on_push_t_with_what_the_tables_show():

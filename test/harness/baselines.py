@@ -19,9 +19,9 @@ LIGHT = {
     'random_shooting': {'proposals': 512},
 }
 SEARCHING = [name for name in LIGHT if name not in ('greedy', 'random_shooting')]
-SEEDED = [name for name in LIGHT if name != 'greedy']
+GUESSING = [name for name in LIGHT if name != 'greedy']
 # One start of GD is not random, and it may be the best.
-RANDOM = [name for name in SEEDED if name not in ('latco', 'gradient')]
+RANDOM = [name for name in GUESSING if name not in ('latco', 'gradient')]
 STEPS = {'cem': 'rounds', 'icem': 'rounds', 'mppi': 'rounds'}
 
 
@@ -55,5 +55,5 @@ def turning_model():
     return LinearModel(dynamics, torch.tensor([[0.3, 0.1], [0.0, 0.2]]).double())
 
 
-def judged(distance, problem, plan, path_weight=1.0):
+def cost_of(distance, problem, plan, path_weight=1.0):
     return rollout_cost(distance(plan.rollout, problem.goal[:, None]), path_weight)

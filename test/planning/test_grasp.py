@@ -1,6 +1,5 @@
 """GRASP on models with known answers, and its promises whatever the model."""
 
-import time
 from dataclasses import replace
 
 import pytest
@@ -118,28 +117,6 @@ def test_a_planner_holds_no_results():
     assert torch.equal(again.actions, solve(model, problem, SMALL, seed=2).actions)
 
 
-def test_a_tiny_deadline_still_gives_a_plan():
-    model = SmoothModel(3, (3, 2), 2)
-    problem = problem_for(model, 30)
-    config = replace(SMALL, iterations=100_000, sync_every=100)
-    began = time.perf_counter()
-    plan = solve(model, problem, config, deadline_s=1e-6)
-    assert time.perf_counter() - began < 5.0
-    check(plan, model, problem)
-    assert plan.iterations == 0
-
-
-def test_a_deadline_ends_the_iterations_in_time():
-    model = SmoothModel(1, (4,), 2)
-    problem = problem_for(model, 10)
-    config = replace(SMALL, iterations=1_000_000, sync_every=100)
-    began = time.perf_counter()
-    plan = solve(model, problem, config, deadline_s=0.3)
-    assert time.perf_counter() - began < 5.0
-    check(plan, model, problem)
-    assert 0 < plan.iterations < 1_000_000
-
-
 def test_several_problems_at_once_equal_each_alone():
     """Without randomness they must be the same; nothing may leak between problems."""
     model = SmoothModelWithHead(3, (3, 2), 2)
@@ -197,14 +174,14 @@ ABLATIONS = {
     'no noise': {'state_noise': 0.0},
     'decaying noise': {'state_noise': 0.5, 'state_noise_end': 0.0},
     'no goal term': {'goal_weight': 0.0, 'goal_weight_end': 0.0},
-    'no seeds': {'seed_greedy': False, 'proposals': 0},
+    'no guesses': {'seed_greedy': False, 'proposals': 0},
     'cold': {'seed_greedy': False, 'proposals': 0, 'seed_warm_start': False},
     'greedy only': {'proposals': 0},
     'proposals only': {'seed_greedy': False},
     'terminal cost only': {'path_weight': 0.0},
-    'seeds only': {'iterations': 0},
+    'guesses only': {'iterations': 0},
     'one candidate': {'candidates': 1},
-    'more candidates than seeds': {'candidates': 9},
+    'more candidates than guesses': {'candidates': 9},
     'chunks': {'max_rows_per_call': 5},
     'sync each iteration': {'sync_every': 1},
     'sync without steps': {'sync_steps': 0},
@@ -233,19 +210,19 @@ def test_chunks_change_nothing():
 
 @pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
 @pytest.mark.parametrize('seed', range(5))
-def test_a_plan_is_never_worse_than_its_best_seed(kind, seed):
+def test_a_plan_is_never_worse_than_its_best_guess(kind, seed):
     """Even with rates at which the optimiser only does harm."""
     model = SmoothModelWithHead(3, (3, 2), 2)
     distance = goal_distance(model, kind)
     problem = problem_for(model, 10, batch=3, seed=seed)
     config = replace(SMALL, goal_distance=kind, action_rate=3.0, state_rate=5.0, state_noise=3.0)
     harmed = solve(model, problem, config, seed=seed)
-    seeds = solve(model, problem, replace(config, iterations=0), seed=seed)
+    guesses = solve(model, problem, replace(config, iterations=0), seed=seed)
 
     def cost(plan):
         return rollout_cost(distance(plan.rollout, problem.goal[:, None]), config.path_weight)
 
-    assert (cost(harmed) <= cost(seeds)).all()
+    assert (cost(harmed) <= cost(guesses)).all()
 
 
 def test_no_distance_without_a_head():

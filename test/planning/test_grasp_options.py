@@ -97,7 +97,7 @@ def test_as_many_sweeps_as_steps_equal_the_serial_sync(model):
 
 
 def test_syncs_by_sweeps_do_not_loop_over_time():
-    """Only the seeds and the final judgement are rolled out."""
+    """Only the initial guesses and the final score are rolled out."""
     model = LinearModel()
     config = replace(COLD, iterations=10, sync_every=1, sync_kind='sweeps', sync_sweeps=2)
     calls = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from grasp_ros.models.protocol import rollout
-from grasp_ros.planning.initial_guess import action_choices, correlated_actions, seed_rollouts
+from grasp_ros.planning.initial_guess import action_choices, correlated_actions, guess_rollouts
 from grasp_ros.planning.objective import goal_distance
 from harness.toy_models import ClockworkModel, LinearModel, SmoothModel, problem_for
 
@@ -95,7 +95,7 @@ def test_the_greedy_rollout_takes_the_best_choice_at_each_step():
     distance = goal_distance(model)
     problem = problem_for(model, 6, batch=3, bound=0.2)
     choices = action_choices(problem, 40)
-    actions, states = seed_rollouts(distance, problem, choices, None)
+    actions, states = guess_rollouts(distance, problem, choices, None)
     assert actions.shape == states.shape == (3, 1, 6, 2)
     for row in range(3):
         state = problem.context[row, -1]
@@ -110,7 +110,7 @@ def test_the_greedy_rollout_takes_the_best_choice_at_each_step():
 def test_the_greedy_rollout_stays_at_the_goal():
     model = LinearModel()
     problem = problem_for(model, 40, bound=0.3)
-    _, states = seed_rollouts(goal_distance(model), problem, action_choices(problem, 64), None)
+    _, states = guess_rollouts(goal_distance(model), problem, action_choices(problem, 64), None)
     error = (states[0, 0] - problem.goal).norm(dim=-1)
     assert error[-1] < 0.05
     assert (error[1:] <= error[:-1] + 1e-12).all()
@@ -122,7 +122,7 @@ def test_given_actions_are_rolled_out_as_they_are(model, greedy):
     problem = problem_for(model, 7, batch=2)
     given = correlated_actions(problem, 3, seeded())
     choices = action_choices(problem, 8) if greedy else None
-    actions, states = seed_rollouts(goal_distance(model), problem, choices, given)
+    actions, states = guess_rollouts(goal_distance(model), problem, choices, given)
     at = int(greedy)
     assert torch.equal(actions[:, at:], given)
     for proposal in range(3):

@@ -5,7 +5,7 @@ import torch
 
 from grasp_ros.planning.objective import GoalDistance
 from grasp_ros.planning.sampling import coloured_noise, roll_out, sample_costs
-from harness.baselines import check, judged, solve, turning_model
+from harness.baselines import check, cost_of, solve, turning_model
 from harness.toy_models import LinearModel, LinearModelWithHead, SmoothModelWithHead, problem_for
 
 
@@ -15,7 +15,7 @@ def test_costs_fall_with_the_rounds(name):
     distance = GoalDistance(model, 'latent')
     problem = problem_for(model, 12, batch=3)
     costs = [
-        judged(distance, problem, solve(name, model, problem, rounds=rounds)).mean()
+        cost_of(distance, problem, solve(name, model, problem, rounds=rounds)).mean()
         for rounds in (0, 1, 3, 10)
     ]
     assert costs == sorted(costs, reverse=True)
@@ -66,7 +66,7 @@ def test_grasp_syncs_with_cross_entropy_rounds(kind):
     check(plan, model, problem)
     distance = GoalDistance(model, kind)
     without = solve('grasp', model, problem, **{**bare, 'sync_every': 0})
-    assert (judged(distance, problem, plan) < judged(distance, problem, without)).all()
+    assert (cost_of(distance, problem, plan) < cost_of(distance, problem, without)).all()
 
 
 @pytest.mark.parametrize('beta', [0.0, 1.0, 2.0, 3.5])

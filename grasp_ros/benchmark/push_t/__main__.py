@@ -29,12 +29,12 @@ from grasp_ros.benchmark.run.cells import Cell, decode_result
 from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS, Tuning, tune_and_write, tuning_cells
 from grasp_ros.benchmark.run.variants import (
     ABLATIONS,
+    BASELINES,
     COMPARED,
+    INITIAL_GUESSES,
     LATENT,
-    RIVALS,
-    SEEDED,
-    SEEDS,
     VARIANTS,
+    WITH_GUESSES,
     Variant,
     evaluation_seeds,
     tuning_seeds,
@@ -334,12 +334,12 @@ def _settled(name: str, variant: Variant) -> Variant:
     if name in AS_PUBLISHED:
         return variant
     picked = PICKS[variant.planner]
-    rival = name.removesuffix(SEEDED)
-    if rival not in RIVALS:
+    base = name.removesuffix(WITH_GUESSES)
+    if base not in BASELINES:
         return replace(variant, options={**picked, **variant.options})
     coloured = {'noise_beta': variant.options['noise_beta']} if 'coloured' in name else {}
-    seeds = SEEDS if name.endswith(SEEDED) else {}
-    return replace(variant, options={**seeds, **picked, **coloured})
+    guesses = INITIAL_GUESSES if name.endswith(WITH_GUESSES) else {}
+    return replace(variant, options={**guesses, **picked, **coloured})
 
 
 PUSH_T_VARIANTS: Mapping[str, Variant] = {

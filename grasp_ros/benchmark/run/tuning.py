@@ -17,7 +17,13 @@ from typing import Any
 
 from grasp_ros.benchmark.episodes.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.run.cells import Cell, CellResult, decode_result, run_cell
-from grasp_ros.benchmark.run.variants import SEEDED, SEEDS, SYNC, VARIANTS, tuning_seeds
+from grasp_ros.benchmark.run.variants import (
+    INITIAL_GUESSES,
+    SYNC,
+    VARIANTS,
+    WITH_GUESSES,
+    tuning_seeds,
+)
 from grasp_ros.benchmark.run.workers import Cache, run_all
 from grasp_ros.benchmark.tables.tables import tuning_table
 from grasp_ros.machine import machine, versions
@@ -162,10 +168,12 @@ def grid(
 ) -> tuple[Options, ...]:
     """The settings of a planner that are tried, none where it has no grid.
 
-    Those of a seeded rival are the rival's, with GRASP's seeds added.
+    Those of a seeded baseline are the baseline's, with GRASP's initial guesses added.
     """
-    settings = grids.get(name.removesuffix(SEEDED), ())
-    return tuple({**SEEDS, **setting} for setting in settings) if SEEDED in name else settings
+    settings = grids.get(name.removesuffix(WITH_GUESSES), ())
+    if WITH_GUESSES not in name:
+        return settings
+    return tuple({**INITIAL_GUESSES, **setting} for setting in settings)
 
 
 def setting_of(cell: Cell, result: CellResult, timing: Timing | None) -> Setting:

@@ -1,6 +1,6 @@
 """What the benchmark compares: planners of the registry with named settings.
 
-To add a row, add an entry to RIVALS, ABLATIONS or OWN; `benchmark --planners NAME` then runs it.
+To add a row, add an entry to BASELINES, ABLATIONS or OWN; `benchmark --planners NAME` then runs it.
 GRASP has the options of `planning/ablations` here, too.
 """
 
@@ -35,10 +35,10 @@ PUBLISHED: Mapping[str, Any] = {
     'seed_greedy': False,
     'proposals': 0,
 }
-SEEDS: Mapping[str, Any] = {'seed_greedy': True, 'proposals': 8}
-"""The seeds of GRASP as shipped, given to rivals in rows of their own."""
+INITIAL_GUESSES: Mapping[str, Any] = {'seed_greedy': True, 'proposals': 8}
+"""The initial guesses of GRASP as shipped, given to baselines in rows of their own."""
 
-SEEDED = ', seeded'
+WITH_GUESSES = ', seeded'
 """Ends the names of those rows."""
 
 SHIPPED = 'grasp'
@@ -72,7 +72,7 @@ OWN: Mapping[str, Variant] = {
     'grasp, latent distance': Variant('grasp', LATENT),
 }
 
-RIVALS: Mapping[str, Variant] = {
+BASELINES: Mapping[str, Variant] = {
     'cem': Variant('cem', {'samples': 64, 'rounds': 3, 'elites': 8}, short=True),
     'cem, coloured noise': Variant(
         'cem', {'samples': 64, 'rounds': 3, 'elites': 8, 'noise_beta': 2.0}
@@ -83,17 +83,17 @@ RIVALS: Mapping[str, Variant] = {
     'latco': Variant('latco', {'iterations': 20}),
     'random_shooting': Variant('random_shooting', {'proposals': 32}, short=True),
 }
-"""Picked by `benchmark --tune --tasks maze` with GRASP's seeds (benchmark_results/tuning_maze.md),
-but for latco, which was not: its steps take too long."""
+"""Picked by `benchmark --tune --tasks maze` with GRASP's initial guesses
+(benchmark_results/tuning_maze.md), but for latco, which was not: its steps take too long."""
 
 COMPARED: Mapping[str, Variant] = {
     **OWN,
     'greedy': Variant('greedy', short=True),
-    **RIVALS,
+    **BASELINES,
     **{
-        # What a rival says of its own proposals stands: they are all that random shooting has.
-        f'{name}{SEEDED}': Variant(rival.planner, {**SEEDS, **rival.options})
-        for name, rival in RIVALS.items()
+        # What a baseline says of its own proposals stands: they are all that random shooting has.
+        f'{name}{WITH_GUESSES}': Variant(baseline.planner, {**INITIAL_GUESSES, **baseline.options})
+        for name, baseline in BASELINES.items()
     },
 }
 

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from grasp_ros.benchmark.episodes.compute_budget import base_name
-from grasp_ros.benchmark.run.variants import SEEDED, SHIPPED
+from grasp_ros.benchmark.run.variants import SHIPPED, WITH_GUESSES
 
 Row = Mapping[str, Any]
 DODGE = 4.0
@@ -171,17 +171,19 @@ def plot_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _styles(planners: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Line style of each planner: GRASP as shipped black, a rival with seeds dashed."""
+    """Line style of each planner: GRASP as shipped black, what has its initial guesses dashed."""
     colours = matplotlib.color_sequences['tab20']
-    bases = list(dict.fromkeys(name.removesuffix(SEEDED) for name in planners if name != SHIPPED))
+    bases = list(
+        dict.fromkeys(name.removesuffix(WITH_GUESSES) for name in planners if name != SHIPPED)
+    )
     styles: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(planners):
         if name == SHIPPED:
             styles[name] = {'color': 'black', 'linewidth': 2.5, 'zorder': 3}
             continue
         styles[name] = {
-            'color': colours[bases.index(name.removesuffix(SEEDED)) % len(colours)],
-            'linestyle': '--' if name.endswith(SEEDED) else '-',
+            'color': colours[bases.index(name.removesuffix(WITH_GUESSES)) % len(colours)],
+            'linestyle': '--' if name.endswith(WITH_GUESSES) else '-',
             'linewidth': 1.2,
         }
     return styles

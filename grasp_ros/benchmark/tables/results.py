@@ -206,7 +206,7 @@ def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> float:
 LEVEL = 0.05
 
 
-def is_rival(name: str) -> bool:
+def is_baseline(name: str) -> bool:
     """Whether a planner is none of GRASP's variants."""
     name = base_name(name)
     return name not in OWN and name not in ABLATIONS
@@ -215,7 +215,7 @@ def is_rival(name: str) -> bool:
 def paired_tests(rows: Sequence[RowData]) -> list[dict[str, Any]]:
     """Exact McNemar tests over the episodes of all model seeds, horizon by horizon.
 
-    The best rival is the one with the most successes, of these the one that plans for less time.
+    The best baseline is the one with the most successes, of these the one that plans for less time.
     Rows that have not the same episodes as GRASP's (in a run that was cut) are left out.
     """
     tests = []
@@ -224,8 +224,8 @@ def paired_tests(rows: Sequence[RowData]) -> list[dict[str, Any]]:
         if shipped is None:
             continue
         others = [data for data in group if data is not shipped and _paired(shipped, data)]
-        rivals = [data for data in others if is_rival(data.key[1])]
-        best = min(rivals, key=_rank, default=None)
+        baselines = [data for data in others if is_baseline(data.key[1])]
+        best = min(baselines, key=_rank, default=None)
         for data in others:
             pairs = list(zip(shipped.reached, data.reached, strict=True))
             tests.append(
@@ -245,7 +245,7 @@ def paired_tests(rows: Sequence[RowData]) -> list[dict[str, Any]]:
 
 
 def time_comparison(rows: Sequence[RowData]) -> list[dict[str, Any]]:
-    """Times of GRASP beside those of the quickest rival, greed included, that is not behind it.
+    """Times of GRASP beside those of the quickest baseline, greed included, that is not behind it.
 
     Not behind: it succeeds as often or more often, or the paired test finds no difference at 5 %.
     The quickest is the one with the shortest median planning time of its successes.
@@ -258,19 +258,19 @@ def time_comparison(rows: Sequence[RowData]) -> list[dict[str, Any]]:
         equal = [
             row_content(data)
             for data in group
-            if is_rival(data.key[1]) and _paired(shipped, data) and _not_behind(data, shipped)
+            if is_baseline(data.key[1]) and _paired(shipped, data) and _not_behind(data, shipped)
         ]
-        timed = [rival for rival in equal if rival['median_time_s'] is not None]
-        rival = min(timed, key=lambda candidate: candidate['median_time_s'], default=None)
+        timed = [row for row in equal if row['median_time_s'] is not None]
+        quickest = min(timed, key=lambda candidate: candidate['median_time_s'], default=None)
         own = row_content(shipped)
         names = ('success', 'median_time_s', 'first_solve_ms', 'replan_ms', 'steps_ratio')
         found.append(
             {
                 'task': task,
                 'horizon': horizon,
-                'rival': rival and rival['planner'],
+                'rival': quickest and quickest['planner'],
                 'shipped': {name: own[name] for name in names},
-                'rival_values': rival and {name: rival[name] for name in names},
+                'rival_values': quickest and {name: quickest[name] for name in names},
             }
         )
     return found
@@ -319,7 +319,7 @@ def _paired(first: RowData, second: RowData) -> bool:
     ]
 
 
-def _not_behind(rival: RowData, shipped: RowData) -> bool:
-    if sum(rival.reached) >= sum(shipped.reached):
+def _not_behind(baseline: RowData, shipped: RowData) -> bool:
+    if sum(baseline.reached) >= sum(shipped.reached):
         return True
-    return mcnemar(rival.reached, shipped.reached) > LEVEL
+    return mcnemar(baseline.reached, shipped.reached) > LEVEL

@@ -56,7 +56,7 @@ def success_tables(rows: Sequence[Row], tests: Sequence[Row], title: str) -> str
 
 
 def time_table(comparisons: Sequence[Row]) -> str:
-    """GRASP's time beside the quickest rival's that is not behind it."""
+    """GRASP's time beside the quickest baseline's that is not behind it."""
     lines = [
         '### Time against the quickest rival that is not behind in success, greed included',
         '',

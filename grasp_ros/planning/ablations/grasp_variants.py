@@ -15,7 +15,7 @@ from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel
 from grasp_ros.planning.base import Deadline
-from grasp_ros.planning.candidates import Candidates, join
+from grasp_ros.planning.candidates import Candidates, concatenate
 from grasp_ros.planning.cuda_graphs import Executor
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner, Observer
 from grasp_ros.planning.objective import GoalDistance
@@ -67,29 +67,29 @@ class GraspAblation(GraspPlanner):
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
         config = self.config
         if config.patience == 0 and config.keep == 1.0:
-            return super()._optimise(problem, seeds, generator, clock)
-        lowest = seeds.best(1).cost[:, 0].nan_to_num(nan=float('inf'))
-        found, best = seeds, None
+            return super()._optimise(problem, guesses, generator, deadline)
+        lowest = guesses.best(1).cost[:, 0].nan_to_num(nan=float('inf'))
+        found, best = guesses, None
         count, done, idle = config.candidates, 0, 0
-        while done < config.iterations and not clock.passed():
+        while done < config.iterations and not deadline.passed():
             phase = self._phase(count, min(config.sync_every, config.iterations - done))
-            found, made = phase._optimise(problem, found, generator, clock)
+            found, made = phase._optimise(problem, found, generator, deadline)
             done += made
             now = found.best(1)
             gained = now.cost[:, 0] < lowest - config.least_gain * lowest.abs()
             lowest = torch.fmin(lowest, now.cost[:, 0])
-            best = now if best is None else join(best, now).best(1)
+            best = now if best is None else concatenate(best, now).best(1)
             idle = 0 if bool(gained.any()) else idle + 1
             if 0 < config.patience <= idle:
                 break
             count = max(1, math.ceil(count * config.keep))
-        return found if best is None else join(found, best), done
+        return found if best is None else concatenate(found, best), done
 
     def _phase(self, candidates: int, iterations: int) -> GraspAblation:
         """This planner for one phase, on the same buffers and captured graphs."""

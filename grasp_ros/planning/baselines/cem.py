@@ -23,7 +23,7 @@ class CemConfig(SamplingOptions):
 
 
 class CemPlanner(SamplingPlanner[CemConfig]):
-    """CEM behind the Planner protocol; the seeds are samples of the first round."""
+    """CEM behind the Planner protocol; the initial guesses are samples of the first round."""
 
     def _refit(self, search: Search, samples: Tensor, cost: Tensor) -> Search:
         elites = select(samples, cost, self.config.elites)

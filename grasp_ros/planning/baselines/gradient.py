@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import rollout
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates, expand
-from grasp_ros.planning.initial_guess import SeedOptions, fill
+from grasp_ros.planning.base import Deadline, InitialGuessPlanner
+from grasp_ros.planning.candidates import Candidates, tile
+from grasp_ros.planning.initial_guess import InitialGuessOptions, repeat_to_count
 from grasp_ros.planning.objective import rollout_cost
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
@@ -21,12 +21,12 @@ from grasp_ros.planning.sampling import draw, initial_deviation, roll_out
 
 
 @dataclass(frozen=True)
-class GradientConfig(SeedOptions):
+class GradientConfig(InitialGuessOptions):
     """Hyper-parameters."""
 
     iterations: int = option(100, 'gradient steps of a solve', 0, 100000)
     starts: int = option(
-        8, 'solved side by side: the best seeds, then noisy copies of them', 1, 1024
+        8, 'solved side by side: the best initial guesses, then noisy copies of them', 1, 1024
     )
     rate: float = option(0.05, 'Adam learning rate of the normalised actions', 0, 10)
     start_deviation: float = option(
@@ -34,26 +34,26 @@ class GradientConfig(SeedOptions):
     )
 
 
-class GradientPlanner(SeededPlanner[GradientConfig]):
+class GradientPlanner(InitialGuessPlanner[GradientConfig]):
     """GD behind the Planner protocol."""
 
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
         config = self.config
         if config.iterations == 0:
-            return seeds.best(1), 0
-        actions = self._starts(problem, seeds, generator).flatten(0, 1).contiguous()
-        wide = expand(problem, config.starts)
+            return guesses.best(1), 0
+        actions = self._starts(problem, guesses, generator).flatten(0, 1).contiguous()
+        wide = tile(problem, config.starts)
         goal = wide.goal[:, None]
         best, lowest = actions.clone(), actions.new_full((len(actions),), float('inf'))
         optimiser = torch.optim.Adam([actions], lr=config.rate, fused=True)
         done = 0
-        while done < config.iterations and clock.allows_round():
+        while done < config.iterations and deadline.allows_round():
             with torch.enable_grad():
                 variable = actions.detach().requires_grad_()
                 states = rollout(self.model, wide.context, wide.past_actions, variable)
@@ -71,13 +71,13 @@ class GradientPlanner(SeededPlanner[GradientConfig]):
         return roll_out(self.distance, problem, ends, config.path_weight), done
 
     def _starts(
-        self, problem: PlanProblem, seeds: Candidates, generator: torch.Generator
+        self, problem: PlanProblem, guesses: Candidates, generator: torch.Generator
     ) -> Tensor:
         """Actions (B, starts, T, A)."""
         config = self.config
-        starts = fill(seeds, config.starts).actions.clone()
+        starts = repeat_to_count(guesses, config.starts).actions.clone()
         deviation = initial_deviation(problem, config.start_deviation)
-        for index in range(seeds.cost.shape[1], config.starts):
+        for index in range(guesses.cost.shape[1], config.starts):
             starts[:, index] = draw(
                 problem, starts[:, index], deviation, 1, 0.0, generator
             )[:, 0]

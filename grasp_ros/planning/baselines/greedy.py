@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.planning.candidates import judge, to_plan
-from grasp_ros.planning.initial_guess import action_choices, seed_rollouts
+from grasp_ros.planning.candidates import score, to_plan
+from grasp_ros.planning.initial_guess import action_choices, guess_rollouts
 from grasp_ros.planning.objective import GoalDistance, goal_distance
 from grasp_ros.planning.options import DistanceOptions, option
 from grasp_ros.planning.problem import Plan, PlanProblem
@@ -36,7 +36,7 @@ class GreedyPlanner:
         self._choices: Tensor | None = None
 
     def prepare(self, problem: PlanProblem) -> None:
-        """Spread the choices over the action bounds."""
+        """Distribute the choices over the action bounds."""
         self._choices = action_choices(problem, self.config.choices)
 
     def plan(
@@ -51,6 +51,6 @@ class GreedyPlanner:
         began = time.perf_counter()
         if self._choices is None:
             self.prepare(problem)
-        actions, states = seed_rollouts(self.distance, problem, self._choices, None)
-        found = judge(self.distance, problem, actions, states, states, path_weight=0.0)
+        actions, states = guess_rollouts(self.distance, problem, self._choices, None)
+        found = score(self.distance, problem, actions, states, states, path_weight=0.0)
         return to_plan(self.distance, problem, found, 0, time.perf_counter() - began)

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from grasp_ros.models.protocol import WorldModel, predict_windows, rollout, visual, windows
-from grasp_ros.planning.base import Deadline, SeededPlanner
-from grasp_ros.planning.candidates import Candidates, expand, judge
+from grasp_ros.planning.base import Deadline, InitialGuessPlanner
+from grasp_ros.planning.candidates import Candidates, score, tile
 from grasp_ros.planning.gauss_newton import solve_banded
-from grasp_ros.planning.initial_guess import SeedOptions, fill
+from grasp_ros.planning.initial_guess import InitialGuessOptions, repeat_to_count
 from grasp_ros.planning.objective import GoalDistance, squared_error
 from grasp_ros.planning.options import option
 from grasp_ros.planning.problem import PlanProblem
@@ -29,7 +29,7 @@ MAX_MULTIPLIER = 1e9
 
 
 @dataclass(frozen=True)
-class LatcoConfig(SeedOptions):
+class LatcoConfig(InitialGuessOptions):
     """Hyper-parameters."""
 
     iterations: int = option(50, 'Levenberg-Marquardt steps of a solve', 0, 100000)
@@ -46,7 +46,7 @@ class LatcoConfig(SeedOptions):
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """What is optimised, and its constraints' multipliers.
+    """Variables that are optimised, and their constraints' multipliers.
 
     Attributes:
         states: s_1 .. s_T (R, T, *Z).
@@ -63,7 +63,7 @@ class Trajectory:
     damping: Tensor
 
 
-class LatcoPlanner(SeededPlanner[LatcoConfig]):
+class LatcoPlanner(InitialGuessPlanner[LatcoConfig]):
     """LatCo behind the Planner protocol, for latents small enough for exact normal equations."""
 
     def __init__(self, model: WorldModel, config: LatcoConfig) -> None:
@@ -85,28 +85,28 @@ class LatcoPlanner(SeededPlanner[LatcoConfig]):
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
         config = self.config
         if config.iterations == 0:
-            return seeds.best(1), 0
-        seeds = fill(seeds, config.candidates)
-        wide = expand(problem, config.candidates)
-        actions = seeds.actions.flatten(0, 1)
+            return guesses.best(1), 0
+        guesses = repeat_to_count(guesses, config.candidates)
+        wide = tile(problem, config.candidates)
+        actions = guesses.actions.flatten(0, 1)
         first = actions.new_full(actions.shape[:2], config.multiplier)
         damping = actions.new_full((len(actions),), config.damping)
-        state = Trajectory(seeds.states.flatten(0, 1), actions, first, first, damping)
+        state = Trajectory(guesses.states.flatten(0, 1), actions, first, first, damping)
         done = 0
-        while done < config.iterations and clock.allows_round():
+        while done < config.iterations and deadline.allows_round():
             state = self._step(wide, state)
             done += 1
         actions = state.actions.clamp(problem.action_low, problem.action_high)
         with torch.no_grad():
             rolled = rollout(self.model, wide.context, wide.past_actions, actions)
-        shape = seeds.cost.shape
-        found = judge(
+        shape = guesses.cost.shape
+        found = score(
             self.distance,
             problem,
             actions.unflatten(0, shape),
@@ -166,7 +166,7 @@ class LatcoPlanner(SeededPlanner[LatcoConfig]):
         excess: Tensor,
         weight: Tensor,
     ) -> Tensor:
-        """What a step must lower (R,)."""
+        """Merit (R,), which a step must lower."""
         with torch.no_grad():
             goal = self.distance(state.states, problem.goal[:, None]) * weight
         held = state.dynamics * violation + state.bounds * excess.square().sum(-1)

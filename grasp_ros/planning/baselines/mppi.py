@@ -21,7 +21,7 @@ from grasp_ros.planning.sampling import SamplingOptions, SamplingPlanner, Search
 class MppiConfig(SamplingOptions):
     """Hyper-parameters.
 
-    The temperature is lambda of the paper in units of the spread of the samples' costs, so that
+    The temperature is lambda of the paper in standard deviations of the samples' costs, so that
     one setting serves goal distances of any unit.
     """
 

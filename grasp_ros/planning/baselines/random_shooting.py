@@ -6,28 +6,28 @@ from dataclasses import dataclass
 
 import torch
 
-from grasp_ros.planning.base import Deadline, SeededPlanner
+from grasp_ros.planning.base import Deadline, InitialGuessPlanner
 from grasp_ros.planning.candidates import Candidates
-from grasp_ros.planning.initial_guess import SeedOptions
+from grasp_ros.planning.initial_guess import InitialGuessOptions
 from grasp_ros.planning.options import changed
 from grasp_ros.planning.problem import PlanProblem
 
 
 @dataclass(frozen=True)
-class RandomShootingConfig(SeedOptions):
+class RandomShootingConfig(InitialGuessOptions):
     """Settings: the proposals are the plans."""
 
-    proposals: int = changed(SeedOptions, 'proposals', 256)
+    proposals: int = changed(InitialGuessOptions, 'proposals', 256)
 
 
-class RandomShootingPlanner(SeededPlanner[RandomShootingConfig]):
-    """Takes the best seed; one batch of rollouts, which a deadline does not cut."""
+class RandomShootingPlanner(InitialGuessPlanner[RandomShootingConfig]):
+    """Takes the best initial guess; one batch of rollouts, which a deadline does not cut."""
 
     def _optimise(
         self,
         problem: PlanProblem,
-        seeds: Candidates,
+        guesses: Candidates,
         generator: torch.Generator,
-        clock: Deadline,
+        deadline: Deadline,
     ) -> tuple[Candidates, int]:
-        return seeds.best(1), 0
+        return guesses.best(1), 0
