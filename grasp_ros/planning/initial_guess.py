@@ -144,23 +144,23 @@ def initial_guesses(
         lifted.append(states[:, None])
     if options.proposals:
         given.append(correlated_actions(problem, options.proposals, generator))
-    if not options.seed_greedy:
-        choices = None
-    stacked = torch.cat(given, dim=1) if given else None
+    asked: dict[str, Tensor] = {}
+    if options.seed_greedy and choices is not None:
+        asked['choices'] = choices
+    if given:
+        asked['actions'] = torch.cat(given, dim=1)
+    inputs = tensors_of(problem)
 
     def roll(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         own = with_tensors(problem, tensors[: len(inputs)])
-        rest = list(tensors[len(inputs) :])
-        picked = None if choices is None else rest.pop(0)
-        return guess_rollouts(distance, own, picked, rest.pop(0) if rest else None)
+        named = dict(zip(asked, tensors[len(inputs) :], strict=True))
+        return guess_rollouts(distance, own, **named)
 
-    inputs = tensors_of(problem)
-    more = [tensor for tensor in (choices, stacked) if tensor is not None]
-    key = ('initial guesses', choices is not None, problem.horizon, problem.frame_skip)
-    actions, rolled = (executor or Executor())(key, roll, *inputs, *more)
+    key = ('initial guesses', *asked, problem.horizon, problem.frame_skip)
+    actions, rolled = (executor or Executor())(key, roll, *inputs, *asked.values())
     states = rolled
     if lifted:
-        at = 0 if choices is None else 1
+        at = int('choices' in asked)
         states = torch.cat([rolled[:, :at], *lifted, rolled[:, at + 1 :]], dim=1)
     return score(distance, problem, actions, states, rolled, options.path_weight)
 
@@ -240,7 +240,10 @@ def _command_box(problem: PlanProblem) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def guess_rollouts(
-    distance: GoalDistance, problem: PlanProblem, choices: Tensor | None, actions: Tensor | None
+    distance: GoalDistance,
+    problem: PlanProblem,
+    choices: Tensor | None = None,
+    actions: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Roll out given actions and the greedy policy together, one prediction a step.
 

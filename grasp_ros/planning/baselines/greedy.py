@@ -51,6 +51,6 @@ class GreedyPlanner:
         began = time.perf_counter()
         if self._choices is None:
             self.prepare(problem)
-        actions, states = guess_rollouts(self.distance, problem, self._choices, None)
+        actions, states = guess_rollouts(self.distance, problem, self._choices)
         found = score(self.distance, problem, actions, states, states, path_weight=0.0)
         return to_plan(self.distance, problem, found, 0, time.perf_counter() - began)
