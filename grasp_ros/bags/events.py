@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError, stamp_ns
 from grasp_ros.bags.reader import BagReader, Recorded
-from grasp_ros.messages.images import ImageError, lazy_decoder, read_picture
+from grasp_ros.messages.images import ImageError, lazy_decoder, read_image
 from grasp_ros.messages.proprioception import ProprioceptionError, ProprioceptionLayout
 from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION
 
@@ -22,7 +22,7 @@ MAX_GAP_NS = 3600 * 10**9
 
 @dataclass(frozen=True, eq=False)
 class ImageSeen:
-    """A camera picture arrived.
+    """A camera image arrived.
 
     Attributes:
         time_ns: when.
@@ -54,10 +54,10 @@ class Felt:
 
 @dataclass(frozen=True, eq=False)
 class GoalGiven:
-    """A goal picture (h, w, 3) uint8 RGB arrived."""
+    """A goal image (h, w, 3) uint8 RGB arrived."""
 
     time_ns: int
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ Event = ImageSeen | Felt | GoalGiven | Refused
 
 
 def is_image(event: Event) -> bool:
-    """Whether a camera picture arrived, be it a usable one or not."""
+    """Whether a camera image arrived, be it a usable one or not."""
     return isinstance(event, ImageSeen) or (isinstance(event, Refused) and event.what == 'image')
 
 
@@ -84,7 +84,7 @@ class Source:
     Attributes:
         image_topics: of each camera, by its name.
         goal_topic: of the goals; not read where there is a `goal_file`.
-        goal_file: a picture that is the goal from the beginning, or None.
+        goal_file: an image that is the goal from the beginning, or None.
         clock: whether time is when messages were recorded, or their stamps.
         layout: reads proprioception; None for a model without.
         proprioception_topic: of it.
@@ -107,7 +107,7 @@ def check(bag: BagReader, source: Source) -> int:
     """
     cameras = _topics(bag, source).cameras
     if source.goal_file is not None:
-        read_picture(source.goal_file)
+        read_image(source.goal_file)
     return sum(bag.topics[topic][1] for topic in cameras)
 
 
@@ -119,7 +119,7 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
         ImageError: as `check`.
     """
     topics = _topics(bag, source)
-    goal = read_picture(source.goal_file) if source.goal_file is not None else None
+    goal = read_image(source.goal_file) if source.goal_file is not None else None
     before: int | None = None
     for item in bag.messages(topics.all):
         time_ns = item.time_ns
@@ -138,11 +138,11 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
         if item.topic == topics.proprioception and source.layout is not None:
             yield _felt(item, time_ns, source.layout)
         else:
-            yield _picture(item, time_ns, topics.cameras.get(item.topic))
+            yield _image_event(item, time_ns, topics.cameras.get(item.topic))
 
 
-def _picture(item: Recorded, time_ns: int, camera: str | None) -> Event:
-    """What a picture is; without a camera it is a goal."""
+def _image_event(item: Recorded, time_ns: int, camera: str | None) -> Event:
+    """What an image is; without a camera it is a goal."""
     try:
         decode = lazy_decoder(item.message, item.type_name == COMPRESSED_IMAGE)
         if camera is not None:
@@ -191,6 +191,6 @@ def _topics(bag: BagReader, source: Source) -> _Topics:
             '--proprioception-topic, proprioception.type',
         )
     if source.goal_file is None:
-        argument = '--goal-topic; or give a picture with --goal'
+        argument = '--goal-topic; or give an image with --goal'
         goal = bag.require(source.goal_topic, types, argument)
     return _Topics(cameras, felt, goal)

@@ -76,7 +76,7 @@ class VirtualNode:
         yield from self.until(event.time_ns)
         if isinstance(event, (ImageSeen, Felt)):
             yield from self._sense(event)
-        elif isinstance(event, GoalGiven) and self._controller.set_goal(event.picture):
+        elif isinstance(event, GoalGiven) and self._controller.set_goal(event.image):
             self._want(event.time_ns)
         elif isinstance(event, Refused):
             yield event

@@ -1,1 +1,1 @@
-"""Which command now, and why not: no ROS, no clock of its own."""
+"""Receding-horizon controller without ROS and without a clock of its own."""

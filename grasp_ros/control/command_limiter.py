@@ -1,4 +1,4 @@
-"""The last gate before publishing: it remembers what passed, and lets nothing else through.
+"""Command limiter: the last gate before publishing, which remembers what passed.
 
 Limits count control ticks: a command may differ from the one before by what they allow in one
 control period, however late or early the tick is. Only ticks that come more often than a late one
@@ -57,7 +57,7 @@ class CommandLimiter:
         self.reset()
 
     def reconfigure(self, stop_decay: float, dry_run: bool) -> None:
-        """Follow another policy from the next command on."""
+        """Follow another config from the next command on."""
         self._stop_decay = stop_decay
         self._dry_run = dry_run
 
@@ -69,13 +69,13 @@ class CommandLimiter:
         self.forget_time()
 
     def forget_time(self) -> None:
-        """Time has jumped: the next command may come a whole period after the last."""
+        """Let the next command come a whole period after the last: time has jumped."""
         self._last_ns: int | None = None
         self._saved_ns = self._period_ns
         self._stopping: tuple[int, Array] | None = None
 
     def command(self, action: Array, now_ns: int) -> tuple[Array, Clamp]:
-        """What to publish of an action (R,), and which limits changed it.
+        """Limit an action (R,) to what may be published, and tell which limits changed it.
 
         Raises:
             NonFiniteCommandError: if the action is not finite.
@@ -89,7 +89,7 @@ class CommandLimiter:
         return setpoint.value, clamped
 
     def stop(self, now_ns: int) -> tuple[Array | None, Clamp]:
-        """The next command on the way to the stop action; None before any command.
+        """Give the next command on the way to the stop action; None before any command.
 
         It decays in its time, or as fast as the limits allow where that takes longer.
         """
@@ -107,7 +107,7 @@ class CommandLimiter:
         return self._towards(stop, now_ns)
 
     def halt(self, now_ns: int) -> Iterator[Array]:
-        """The stop when control ends: commands (R,), the first now, then one each period.
+        """Give the stop when control ends: commands (R,), the first now, then one each period.
 
         They end with the stop action, as soon as the limits allow: at once without rate and
         acceleration limits. Nothing before any command.
@@ -132,7 +132,7 @@ class CommandLimiter:
         return setpoint.value, clamped
 
     def _previous(self) -> Setpoint | None:
-        """What limits start from: a robot never commanded stands still, wherever it is."""
+        """Setpoint that limits start from: a robot never commanded stands still, wherever it is."""
         last = self.history.last
         if last is not None:
             return Setpoint(last, self._rate)

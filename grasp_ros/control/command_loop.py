@@ -29,7 +29,7 @@ class CommandLoop:
         Args:
             space: the commands' meaning.
             limits: of the commands, physical units.
-            config: the policy.
+            config: horizon, times, distances, checks.
             shared: state shared with the planning loop.
             sensors: tells which sensor is missing.
         """
@@ -63,7 +63,7 @@ class CommandLoop:
         self._limiter.forget_time()
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Follow another policy from the next command on."""
+        """Follow another config from the next command on."""
         self._config = config
         self._sensors.tolerance_s = config.sync_tolerance
         self._limiter.reconfigure(config.stop_decay, config.dry_run)

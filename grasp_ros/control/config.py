@@ -1,4 +1,4 @@
-"""The policy of control."""
+"""Configuration of the controller: horizon, times, distances, checks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grasp_ros.control.types import NANOSECONDS
 
 @dataclass(frozen=True)
 class ControllerConfig:
-    """The policy of control.
+    """Configuration of the controller.
 
     Attributes:
         horizon: T in model steps.
@@ -26,8 +26,8 @@ class ControllerConfig:
         planning_delay: seconds from the start of planning to the first action of the new plan;
             where the delay is estimated, only until some were measured.
         estimate_delay: whether measured delays replace `planning_delay`; False is reproducible.
-        replan_period: seconds from the picture behind a plan to that behind the next one; 0 plans
-            from every picture.
+        replan_period: seconds from the image behind a plan to that behind the next one; 0 plans
+            from every image.
         deadline: seconds that a solve may take; None for no limit (reproducible).
         max_defect: a plan with a larger dynamics defect is refused; in latent units.
         reached_distance: goal distance below which the goal counts as reached; 0 never.
@@ -41,7 +41,7 @@ class ControllerConfig:
         stop_decay: seconds in which a stop decays to the stop action; 0 at once.
         dry_run: commands are made but not sent, so the robot is taken to stand.
         seed: of the planner's randomness.
-        guard: which pictures must not be driven by.
+        guard: bounds of the image checks.
     """
 
     horizon: int = 50

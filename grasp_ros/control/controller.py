@@ -25,7 +25,7 @@ class Controller:
     """A planning loop and a command loop over one shared state.
 
     Attributes:
-        config: the policy in force.
+        config: the configuration in force.
         inputs: what an observation is made of.
     """
 
@@ -43,7 +43,7 @@ class Controller:
             loaded: the world model and its inputs.
             planner: plans with it.
             limits: last gate before a command leaves, physical units.
-            config: the policy.
+            config: horizon, times, distances, checks.
             timer: of the phases of planning.
         """
         self.config = config
@@ -83,7 +83,7 @@ class Controller:
         self._shared.reset()  # last: what is planned from then on finds all the rest reset
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Follow another policy from the next plan on; horizon and `model_dt` must stay."""
+        """Follow another config from the next plan on; horizon and `model_dt` must stay."""
         self._planning.reconfigure(config)
         self._commands.reconfigure(config)
         self.config = config
@@ -157,7 +157,7 @@ class Controller:
 
         Args:
             image: the goal; for several cameras their images side by side.
-            tolerance: goal distance that counts as reached; None for that of the policy.
+            tolerance: goal distance that counts as reached; None for that of the config.
             restart: begin anew with unchanged content, too, as after a stall.
 
         Returns:

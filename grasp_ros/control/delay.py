@@ -1,4 +1,4 @@
-"""Latency compensation: how long planning takes, and what the model sees by then."""
+"""Latency compensation: estimated planning delay, and latents rolled forward over it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MIN_PERIODS = 0.1
 
 
 def delay_bounds(config: ControllerConfig, period_s: float) -> tuple[float, float, float]:
-    """What a policy says of the delay: first value, lowest and highest estimate, seconds.
+    """Bounds of the planning delay by a config: first value, lowest and highest estimate, seconds.
 
     Planning that takes longer than half the life of a plan leaves gaps whatever is assumed.
     """
@@ -40,7 +40,7 @@ def delay_bounds(config: ControllerConfig, period_s: float) -> tuple[float, floa
 
 
 class DelayEstimator:
-    """A high quantile of the delays measured last.
+    """Estimator of the planning delay: a high quantile of the delays measured last.
 
     A plan that is ready too late has lost its first commands, one that is ready too early only
     waits: so the quantile is high, but below the few solves that the operating system held up.
@@ -69,7 +69,7 @@ class DelayEstimator:
 
     @property
     def value_s(self) -> float:
-        """The delay to reckon with, seconds."""
+        """Estimated planning delay, seconds."""
         if self._measured_s is None:
             return self._initial_s
         low, high = self._bounds
@@ -100,7 +100,7 @@ class DelayEstimator:
 
 @dataclass(frozen=True, eq=False)
 class RolledForward:
-    """Where a plan starts: what the model will see when its first action is due.
+    """Start of a plan: latents predicted for the time when its first action is due.
 
     Attributes:
         latents: (1, H, *Z), newest last; predicted as far as they lie in the future.

@@ -99,7 +99,7 @@ def replan_period(asked: float, manifest: Manifest) -> float:
 def policy_for(
     manifest: Manifest, distance: GoalDistance, config: ControllerConfig, goal_tolerance: float
 ) -> ControllerConfig:
-    """The policy `config` with what a manifest says of time and of distances.
+    """Fill the times and distances of a manifest into a config.
 
     Manifests without curves know one step only: distances grow in proportion, noise is unknown.
 
@@ -134,13 +134,13 @@ def policy_for(
 
 
 def distance_curve(manifest: Manifest, distance: GoalDistance) -> DistanceCurve | None:
-    """How the manifest says that a goal distance grows; None where it does not."""
+    """Calibrated curve of a goal distance; None where the manifest has none."""
     calibration = manifest.calibration
     return calibration.latent if distance.kind == 'latent' else calibration.time_to_reach
 
 
 def novelty_measure(model: WorldModel, manifest: Manifest) -> Novelty | None:
-    """What tells familiar pictures from others, as far as the manifest is calibrated for it."""
+    """Novelty measure, as far as the manifest is calibrated for it."""
     calibration = manifest.calibration
     bounds = calibration.reconstruction_bound, calibration.off_manifold_bound
     return None if bounds == (None, None) else Novelty(model, *bounds)
@@ -212,7 +212,7 @@ def reconfigure(stack: PlannerStack, params: NodeParameters) -> None:
 
 
 def controller_config(params: NodeParameters) -> ControllerConfig:
-    """The policy that the parameters ask for, without what the manifest says."""
+    """Configuration that the parameters ask for, without the values of the manifest."""
     return ControllerConfig(
         horizon=params.planner.horizon,
         horizon_mode=params.planner.horizon_mode,
@@ -333,7 +333,7 @@ def build_limits(params: CommandParameters, control_rate: float, space: ActionSp
 
 
 def _check_plan_age(params: NodeParameters, manifest: Manifest) -> None:
-    """Plans begin whole model steps after their picture and serve until the next one begins."""
+    """Check that a plan is young enough until the next one begins, whole model steps later."""
     step = manifest.model_dt
     begins = max(1, math.ceil(params.planning_delay / step)) * step
     serves = replan_period(params.planner.replan_period, manifest) + 1 / params.control_rate
@@ -341,7 +341,7 @@ def _check_plan_age(params: NodeParameters, manifest: Manifest) -> None:
     if params.max_plan_age < needed:
         raise ParameterError(
             f"parameter 'max_plan_age' is {params.max_plan_age:g} s, but with model steps of "
-            f'{step:g} s the picture behind a plan is up to {needed:g} s old while it is executed; '
+            f'{step:g} s the image behind a plan is up to {needed:g} s old while it is executed; '
             f'set it to {1.5 * needed:g}, say'
         )
 

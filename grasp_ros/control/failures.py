@@ -56,11 +56,11 @@ class SolveFailures:
         self._memory_failures = 0
 
     def succeeded(self) -> None:
-        """A solve went well."""
+        """Count a solve that succeeded."""
         self._memory_failures = 0
 
     def failed(self, error: Exception) -> str:
-        """Judge what planner or model raised; frees cached memory where it ran out.
+        """Count an exception of planner or model; free cached memory where it ran out.
 
         Returns:
             The reason to report.

@@ -27,17 +27,17 @@ UNKNOWN = float('nan')
 
 @dataclass(frozen=True)
 class GuardConfig:
-    """Bounds of pictures; zeros switch guards off.
+    """Bounds of the image checks; zeros switch checks off.
 
     Attributes:
-        frozen_timeout: seconds of expected visible motion in which pictures must change.
-        frozen_tolerance: levels (of 255) that pictures which are the same may differ by; noise
-            of a live camera exceeds it somewhere in the picture.
+        frozen_timeout: seconds of expected visible motion in which images must change.
+        frozen_tolerance: levels (of 255) that images which are the same may differ by; noise
+            of a live camera exceeds it somewhere in the image.
         visible_change: squared latent change in one model step from which motion must be visible.
         min_brightness: mean of the model's input, levels.
         min_contrast: standard deviation of the model's input, levels.
-        max_novelty: above it a picture is too unlike the training data.
-        novel_images: pictures in a row that are.
+        max_novelty: above it an image is too unlike the training data.
+        novel_images: images in a row that are.
     """
 
     frozen_timeout: float = 0.0
@@ -106,7 +106,7 @@ class ImageGuard:
         fault = _dark(encoded.pixels, config)
         if not fault and self._above_bound >= config.novel_images:
             fault = (
-                f'the picture is unlike the training data: novelty {novelty:.2f}, '
+                f'the image is unlike the training data: novelty {novelty:.2f}, '
                 f'max_novelty is {config.max_novelty:.2f}'
             )
         unfamiliar = self._above_one >= config.novel_images
@@ -126,7 +126,7 @@ class ImageGuard:
         expected_change: Callable[[], float],
         config: GuardConfig,
     ) -> str:
-        """Count the time in which motion was to be seen and was not; why that is too long.
+        """Reason why the camera counts as frozen: too long no motion where some was expected.
 
         Not every one of several cameras must see the motion: all of them have to stand still.
         """
@@ -152,7 +152,7 @@ class ImageGuard:
 
 
 def alike(first: RgbImage, second: RgbImage, tolerance: float) -> bool:
-    """Whether pictures (h, w, 3) uint8 differ nowhere by more than so many levels."""
+    """Whether images (h, w, 3) uint8 differ nowhere by more than so many levels."""
     if first.shape != second.shape:
         return False
     if not tolerance:
@@ -162,10 +162,10 @@ def alike(first: RgbImage, second: RgbImage, tolerance: float) -> bool:
 
 
 def _dark(pixels: Tensor, config: GuardConfig) -> str:
-    """Why a picture (3, h, w), or one of several (C, 3, h, w), shows too little."""
+    """Reason why an image (3, h, w), or one of several (C, 3, h, w), shows too little."""
     cameras = pixels[None] if pixels.dim() == 3 else pixels
     for number, camera in enumerate(cameras, 1):
-        which = 'the picture' + (f' of camera {number}' if len(cameras) > 1 else '')
+        which = 'the image' + (f' of camera {number}' if len(cameras) > 1 else '')
         brightness = LEVELS * float(camera.mean())
         if brightness < config.min_brightness:
             return (
@@ -183,10 +183,10 @@ def _dark(pixels: Tensor, config: GuardConfig) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Novelty:
-    """The larger of two measures, each in units of what 1 of 1000 familiar pictures exceeds.
+    """Novelty of images: the larger of two measures, each in units of what 1 of 1000 exceeds.
 
     Either misses what the other sees: the decoder leaves out what the encoder ignores, as noise
-    and changed colours; the denoiser of latents knows which latents no familiar picture has.
+    and changed colours; the denoiser of latents knows which latents no familiar image has.
 
     Attributes:
         model: the world model.
@@ -200,7 +200,7 @@ class Novelty:
 
     @torch.no_grad()
     def __call__(self, latents: Tensor, images: Tensor) -> Tensor:
-        """Novelty (N) of pictures.
+        """Novelty (N) of images.
 
         Args:
             latents: (N, *Z), what the images are encoded to.

@@ -17,7 +17,7 @@ SPARE_PERIODS = 6
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What a command must respect; where they contradict each other, the first one named counts.
+    """Limits of commands; where they contradict each other, the first one named counts.
 
     Attributes:
         low: (R,) lower bounds in the action's units.
@@ -124,7 +124,7 @@ def apply_limits(
 
 
 def project(commands: Array, previous: Setpoint | None, period_s: float, limits: Limits) -> Array:
-    """What becomes of commands when the limits are applied, the coming ones in view.
+    """Apply the limits to a sequence of commands, the coming ones in view.
 
     Args:
         commands: (N, R), finite, one each `period_s`.
@@ -167,7 +167,7 @@ def stop_action(space: ActionSpace, last: Array | None) -> Array | None:
 
 
 def decay(last: Array, stop: Array, elapsed_s: float, duration_s: float) -> Array:
-    """On the way from the last command to the stop action, linear in time.
+    """Interpolate from the last command to the stop action, linear in time.
 
     Args:
         last: (R,) the command in force when the stop began.

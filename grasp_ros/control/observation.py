@@ -78,8 +78,8 @@ def split_goal(image: RgbImage, cameras: int) -> SensorData:
     """
     if image.shape[1] % cameras:
         raise ValueError(
-            f'the goal picture is {image.shape[1]} pixels wide; for this model it shows the '
-            f'pictures of {cameras} cameras side by side, all of one width'
+            f'the goal image is {image.shape[1]} pixels wide; for this model it shows the '
+            f'images of {cameras} cameras side by side, all of one width'
         )
     return SensorData(tuple(np.split(image, cameras, axis=1)))
 
@@ -197,7 +197,7 @@ class ObservationEncoder:
         return self._goal[1]
 
     def _encode(self, data: SensorData, stamp_ns: int = 0) -> tuple[Tensor, Tensor]:
-        """The model's input made of what was seen at `stamp_ns`, and its latent (*Z)."""
+        """Model's input made of sensor data of `stamp_ns`, and its latent (*Z)."""
         model = self._loaded.model
         with self._timer('preprocess', stamp_ns):
             images = [self._loaded.preprocess(image) for image in data.images]

@@ -104,7 +104,7 @@ class PlanningLoop:
             loaded: the world model and its inputs.
             planner: plans with it.
             limits: of the commands, physical units.
-            config: the policy.
+            config: horizon, times, distances, checks.
             shared: state shared with the command loop.
             timer: of the phases of planning.
         """
@@ -140,7 +140,7 @@ class PlanningLoop:
         self._delay.reset()
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Follow another policy from the next replan on; from any thread."""
+        """Follow another config from the next replan on; from any thread."""
         self._config = config
         self._horizon.reconfigure(config)
         self._stall.reconfigure(config)
@@ -217,7 +217,7 @@ class PlanningLoop:
         )
 
     def _begin(self, start: StateSnapshot) -> Fault | None:
-        """Follow a change of goal, activation or time; why there is nothing to look at, if so."""
+        """Follow a change of goal, activation or time; reason not to look at an image, if any."""
         if start.forget_images:
             self._guard.reset()
         if not start.enabled:
@@ -263,7 +263,7 @@ class PlanningLoop:
         return State.STALE_IMAGE, reason
 
     def _refuse_image(self, report: PlanReport, start: StateSnapshot, now_ns: int) -> Fault | None:
-        """Why not to plan from an image."""
+        """Reason not to plan from an image."""
         assert report.image_check is not None
         stamp_ns, fault = start.frames[-1].stamp_ns, report.image_check.fault
         self._shared.checked(start.epoch, stamp_ns, fault)
@@ -281,7 +281,7 @@ class PlanningLoop:
     def _check_goal(
         self, report: PlanReport, start: StateSnapshot, driven: bool, now_ns: int
     ) -> Fault | None:
-        """Why there is nothing to plan: given up, reached, or distance unknown."""
+        """Reason why there is nothing to plan: goal given up, reached, or distance not finite."""
         distance, goal = report.goal_distance, start.goal
         assert goal is not None
         if not math.isfinite(distance):

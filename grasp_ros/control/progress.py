@@ -1,4 +1,4 @@
-"""Progress towards the goal: when it counts as reached, and when to give it up."""
+"""Progress towards the goal: reached, released, stalled, and the shrinking horizon."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class StallMonitor:
         self.reset()
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Watch by another policy from now on."""
+        """Watch by another config from now on."""
         self._config = config
 
     def reset(self) -> None:
-        """Judge anew: a new goal, or somebody says to try again."""
+        """Begin anew: with a new goal, or because somebody says to try again."""
         self._best: float | None = None
         self._idle_s = 0.0
         self._last_ns: int | None = None
         self._stalled = ''
 
     def update(self, now_ns: int, distance: float, driven: bool) -> str:
-        """Why to give up; empty where there is hope.
+        """Give the reason to give up; empty while there is hope.
 
         Args:
             now_ns: present time.
@@ -69,7 +69,7 @@ class StallMonitor:
         if is_progress(distance, self._best, config):
             self._best, self._idle_s = distance, 0.0
         elif driven:
-            # Of a gap without pictures, the robot was driven in the beginning only.
+            # Of a gap without images, the robot was driven in the beginning only.
             self._idle_s += min(max(since_s, 0.0), config.image_timeout)
         if self._idle_s > config.give_up_time:
             self._stalled = (
@@ -90,20 +90,20 @@ class PlanHorizon:
         self.reset()
 
     def reconfigure(self, config: ControllerConfig) -> None:
-        """Follow another policy of the same `model_dt`; what was executed still counts."""
+        """Follow another config of the same `model_dt`; what was executed still counts."""
         self._config = config
 
     def reset(self) -> None:
-        """Give the full horizon back and start judging progress anew."""
+        """Give the full horizon back and measure progress anew."""
         self._began_ns: int | None = None
         self._progress: tuple[float, int] | None = None
 
     def next(self, start_ns: int, distance: float) -> int:
-        """Model steps of a plan.
+        """Choose the horizon of a plan, model steps.
 
         Args:
             start_ns: when its first action is due.
-            distance: goal distance of the picture that it is made from.
+            distance: goal distance of the image that it is made from.
         """
         config = self._config
         if config.horizon_mode == 'fixed':
@@ -120,7 +120,7 @@ class PlanHorizon:
 
 
 class Outcome(IntEnum):
-    """How a run ended; the values are those of grasp_ros/action/ReachGoal."""
+    """Outcome of a run; the values are those of grasp_ros/action/ReachGoal."""
 
     REACHED = 0
     STALLED = 1
@@ -130,11 +130,11 @@ class Outcome(IntEnum):
 
 
 class GoalRun:
-    """Judges a run at each control tick.
+    """State of a run towards a goal of the action, followed at each control tick.
 
     Attributes:
         elapsed_s: since acceptance, seconds.
-        distance: goal distance of the newest picture; NaN while unknown.
+        distance: goal distance of the newest image; NaN while unknown.
     """
 
     def __init__(self, timeout_s: float, hold_s: float) -> None:
@@ -164,7 +164,7 @@ class GoalRun:
         Args:
             seconds: since the last tick, >= 0.
             state: of the controller now.
-            distance: goal distance of the newest picture; NaN while unknown.
+            distance: goal distance of the newest image; NaN while unknown.
         """
         self.elapsed_s += seconds
         if math.isfinite(distance):

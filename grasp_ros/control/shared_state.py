@@ -99,7 +99,7 @@ class SharedState:
             self.plans_dropped = 0
 
     def enable(self, enabled: bool) -> None:
-        """See `Controller.enable`."""
+        """Stop and hold, or resume with a new plan."""
         with self._lock:
             self._enabled = enabled
             self._epoch += 1
@@ -110,7 +110,7 @@ class SharedState:
                 self._fault = None
 
     def hold(self, key: str, state: State | None, reason: str) -> None:
-        """See `Controller.hold`."""
+        """Add the reason `key` to stop, or take it back with None."""
         with self._lock:
             held = bool(self._holds)
             if state is None:
@@ -122,7 +122,7 @@ class SharedState:
                 self.plans = ()
 
     def add_frame(self, frame: StampedObservation, arrival_ns: int | None) -> None:
-        """See `FrameBuffer.add`."""
+        """Take a frame and the time of its arrival."""
         with self._lock:
             self.frames.add(frame, arrival_ns)
 
@@ -158,7 +158,7 @@ class SharedState:
 
         Args:
             now_ns: present time of the stamps' clock.
-            steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
+            steady_ns: present time of the arrivals' clock, or None to go by stamps only.
             image_timeout_s: how old the newest usable frame may be.
 
         Returns:
@@ -291,7 +291,7 @@ class FrameBuffer:
             self._bad_stamp_ns = stamp_ns
 
     def undecodable(self, reason: str) -> None:
-        """No frame since the last decoded one counts until one can be decoded again."""
+        """Count no frame since the last decoded one until one can be decoded again."""
         self._decodable = False
         self._usable_stamp_ns = self._decoded_stamp_ns
         self._undecodable_reason = reason
@@ -304,11 +304,11 @@ class FrameBuffer:
     def fault(
         self, now_ns: int, steady_ns: int | None, timeout_s: float
     ) -> tuple[State, str] | None:
-        """Why the robot cannot be driven by these frames, if so.
+        """Reason why the robot cannot be driven by these frames, or None.
 
         Args:
             now_ns: present time of the stamps' clock.
-            steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
+            steady_ns: present time of the arrivals' clock, or None to go by stamps only.
             timeout_s: the newest usable frame may be so old, by stamp and by arrival.
         """
         age = self.age_s(now_ns)

@@ -1,4 +1,4 @@
-"""Several sensors, one observation: pictures and values that were taken at nearly one time."""
+"""Synchronization of sensors: images and values taken at nearly one time are one observation."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec
 NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
 MAX_IMAGES, MAX_VALUES = 10, 1000
-"""What of each sensor waits for the others, so that a dead one costs no memory."""
+"""Data of each sensor that wait for the others, so that a dead one costs no memory."""
 
 Data = ImageSource | NDArray[np.float64]
 
 
 class SensorDataError(ValueError):
-    """What a sensor gave cannot be used; the message says why."""
+    """Sensor data that cannot be used; the message says why."""
 
 
 class ApproximateTimeSynchronizer:
-    """Puts the newest picture of the first camera together with what is nearest to it in time.
+    """Puts the newest image of the first camera together with the data nearest to it in time.
 
-    A set is an observation where all its stamps lie within the tolerance; each picture of the
+    A set is an observation where all its stamps lie within the tolerance; each image of the
     first camera is in one set at most.
 
     Attributes:
@@ -57,7 +57,7 @@ class ApproximateTimeSynchronizer:
     def add(
         self, name: str, data: Data, stamp_ns: int, now_ns: int | None = None
     ) -> StampedObservation | None:
-        """Take what one sensor gave.
+        """Take the data of one sensor.
 
         Args:
             name: of the sensor, one of the inputs'.
@@ -69,7 +69,8 @@ class ApproximateTimeSynchronizer:
             The observation that is complete now, stamped as its first camera, or None.
 
         Raises:
-            InputError: if the stamp is ahead of now, or values are of another number or not finite.
+            SensorDataError: if the stamp is ahead of now, or values are too many, too few or not
+                finite.
         """
         if now_ns is not None and stamp_ns > now_ns + STAMP_TOLERANCE_NS:
             what = 'image' if name in self._inputs.cameras else name
@@ -85,24 +86,24 @@ class ApproximateTimeSynchronizer:
             queue.clear()  # time jumped back: nothing before belongs to what comes now
         queue.append((stamp_ns, data))
         self._newest_ns[name] = stamp_ns
-        pictures = self._waiting[first]
-        for position in reversed(range(len(pictures))):
-            reference_ns = pictures[position][0]
+        images = self._waiting[first]
+        for position in reversed(range(len(images))):
+            reference_ns = images[position][0]
             chosen = self._around(reference_ns)
             if chosen is not None:
                 for _ in range(position + 1):
-                    pictures.popleft()
+                    images.popleft()
                 return self._frame(chosen, reference_ns)
         return None
 
     def explained(self, state: State, reason: str) -> tuple[State, str]:
-        """A fault, and which sensor is missing where observations are."""
+        """Add to a reason to stop which sensor is missing, where observations are."""
         unseen = state in (State.WAITING_IMAGE, State.STALE_IMAGE)
         missing = self.missing() if unseen else ''
         return state, f'{reason}: {missing}' if missing else reason
 
     def missing(self) -> str:
-        """Which sensors keep observations from being complete, for people; empty if none does."""
+        """Name the sensors that keep observations from being complete; empty if none does."""
         if len(self._waiting) == 1:
             return ''
         silent = [name for name in self._inputs.names if name not in self._newest_ns]
@@ -119,7 +120,7 @@ class ApproximateTimeSynchronizer:
         return f'{", ".join(late)}; sync_tolerance is {self.tolerance_s:.3f} s' if late else ''
 
     def _around(self, reference_ns: int) -> dict[str, Data] | None:
-        """Of each sensor what is nearest to a time; None where it is too far apart."""
+        """Data of each sensor nearest to a time; None where they are too far apart."""
         stamps, chosen = [], {}
         for name, queue in self._waiting.items():
             if not queue:
@@ -131,11 +132,11 @@ class ApproximateTimeSynchronizer:
         return chosen if apart_ns <= self.tolerance_s * NANOSECONDS else None
 
     def _frame(self, chosen: dict[str, Data], stamp_ns: int) -> StampedObservation:
-        pictures = tuple(chosen[name] for name in self._inputs.cameras)
+        images = tuple(chosen[name] for name in self._inputs.cameras)
         values = chosen.get(PROPRIOCEPTION)
         assert values is None or isinstance(values, np.ndarray)
         self.complete += 1
-        source = pictures[0] if len(pictures) == 1 else pictures
+        source = images[0] if len(images) == 1 else images
         return StampedObservation(source, stamp_ns, values)  # type: ignore[arg-type]
 
     def _check(self, values: Data) -> None:

@@ -1,4 +1,4 @@
-"""Which command is, was or will be in force at a time: the basis of latency compensation."""
+"""Plans and published commands on one clock: the command in force at any time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class TimedPlan:
 
 
 class CommandHistory:
-    """The commands published last, and when."""
+    """History of the commands published last, with their times."""
 
     def __init__(self) -> None:
         """Start empty."""
@@ -66,7 +66,7 @@ class CommandHistory:
 
     @property
     def last_ns(self) -> int:
-        """When that was; 0 without one."""
+        """Time of that command; 0 without one."""
         return self._entries[-1][0] if self._entries else 0
 
     def in_force(self, time_ns: int) -> NDArray[np.float64] | None:
@@ -78,13 +78,13 @@ class CommandHistory:
 
 
 def still_needed(plans: tuple[TimedPlan, ...], now_ns: int) -> tuple[TimedPlan, ...]:
-    """Of plans, newest first, those that act at `now_ns` or later: up to the first one due."""
+    """Plans, newest first, that act at `now_ns` or later: up to the first one due."""
     due = (number for number, plan in enumerate(plans, 1) if plan.index(now_ns) >= 0)
     return plans[: next(due, len(plans))]
 
 
 def published_until(now_ns: int, history: CommandHistory, period_ns: int) -> int:
-    """Until when the commands in force are in the history: until the one published last ends."""
+    """End of the commands in the history: when the one published last ends."""
     return max(now_ns + 1, history.last_ns + period_ns)
 
 

@@ -33,7 +33,7 @@ class State(IntEnum):
 
 
 class Clamp(Flag):
-    """Which limits changed a command; false where none did."""
+    """Limits that changed a command; false where none did."""
 
     NONE = 0
     BOX = auto()
@@ -69,7 +69,7 @@ class ClampCounts:
 
 @dataclass(frozen=True, eq=False)
 class Command:
-    """What to send to the actuator at one control tick.
+    """Command of one control tick, with the state that it comes from.
 
     Attributes:
         action: physical units (R,), or None where nothing is to be sent.

@@ -1,4 +1,4 @@
-"""Camera pictures: from encodings, row steps and compression to RGB and to a model's input."""
+"""Camera images: from encodings, row steps and compression to RGB and to a model's input."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Bytes = Union[bytes, bytearray, memoryview, 'array[int]']
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
 MAX_PIXELS = 64_000_000
-"""Pictures of more pixels are refused before anything is allocated for them."""
+"""Images of more pixels are refused before anything is allocated for them."""
 MAX_NAME_LENGTH = 60
-"""Of an encoding or a format in messages for people: whoever sends a picture chooses it."""
+"""Of an encoding or a format in messages for people: whoever sends an image chooses it."""
 
 _TO_RGB = {
     'bgr8': cv2.COLOR_BGR2RGB,
@@ -40,12 +40,12 @@ _OTHER_FORMATS = ('BMP', 'PPM', 'TIFF')
 
 
 class ImageError(ValueError):
-    """A picture cannot be used; the message names the fault."""
+    """An image cannot be used; the message names the fault."""
 
 
 @dataclass(frozen=True, eq=False)
 class RawImage:
-    """An uncompressed picture as it travels.
+    """An uncompressed image as it travels.
 
     Attributes:
         data: `height` rows of `step` bytes each.
@@ -76,10 +76,10 @@ def check_raw(image: RawImage) -> None:
             f'{", ".join(CHANNELS)}'
         )
     if image.height <= 0 or image.width <= 0:
-        raise ImageError(f'the picture is empty: {image.width} x {image.height} pixels')
+        raise ImageError(f'the image is empty: {image.width} x {image.height} pixels')
     if image.width * image.height > MAX_PIXELS:
         raise ImageError(
-            f'the picture has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}'
+            f'the image has {image.width} x {image.height} pixels; the limit is {MAX_PIXELS}'
         )
     if image.step < image.width * channels:
         raise ImageError(
@@ -98,7 +98,7 @@ def decode_raw(image: RawImage) -> NDArray[np.uint8]:
     """Decode to RGB.
 
     Returns:
-        (h, w, 3) uint8, contiguous, not sharing memory with the picture's data.
+        (h, w, 3) uint8, contiguous, not sharing memory with the image's data.
 
     Raises:
         ImageError: as `check_raw`.
@@ -113,18 +113,18 @@ def decode_raw(image: RawImage) -> NDArray[np.uint8]:
 
 
 def lazy_decoder(message: Any, compressed: bool) -> Callable[[], NDArray[np.uint8]]:
-    """Check a picture's header now, leave the decoding to whoever calls the result.
+    """Check an image's header now, leave the decoding to whoever calls the result.
 
     Args:
         message: with the fields of sensor_msgs/Image, or of CompressedImage.
         compressed: which of the two.
 
     Returns:
-        A function that gives the picture as (h, w, 3) uint8 RGB, or raises ImageError where the
+        A function that gives the image as (h, w, 3) uint8 RGB, or raises ImageError where the
         compressed data turns out to be corrupt. It keeps the message's data, not the message.
 
     Raises:
-        ImageError: if the header shows already that the picture cannot be decoded.
+        ImageError: if the header shows already that the image cannot be decoded.
     """
     if compressed:
         data, format = message.data, message.format
@@ -162,20 +162,20 @@ def check_compressed(data: Bytes, format: str = '') -> None:
     even if OpenCV could decode it.
 
     Args:
-        data: the compressed picture.
+        data: the compressed image.
         format: as in sensor_msgs/CompressedImage, for the error messages.
 
     Raises:
-        ImageError: if the data is empty, truncated, of another format or not a colour picture, or
+        ImageError: if the data is empty, truncated, of another format or not a colour image, or
             has more than `MAX_PIXELS` pixels.
     """
     if 'compressedDepth' in format:
         raise ImageError(
-            f'format {quoted(format)} is a depth picture; JPEG or PNG in colour is needed'
+            f'format {quoted(format)} is a depth image; JPEG or PNG in colour is needed'
         )
     content = bytes(data)
     if not content:
-        raise ImageError(f'the compressed picture (format {quoted(format)}) is empty')
+        raise ImageError(f'the compressed image (format {quoted(format)}) is empty')
     if content.startswith(_PNG_SIGNATURE):
         width, height = _png_size(content)
     elif content.startswith(b'\xff\xd8'):
@@ -185,10 +185,10 @@ def check_compressed(data: Bytes, format: str = '') -> None:
     else:
         width, height = _other_size(content, format)
     if width == 0 or height == 0:
-        raise ImageError(f'the picture is empty: {width} x {height} pixels')
+        raise ImageError(f'the image is empty: {width} x {height} pixels')
     if width * height > MAX_PIXELS:
         raise ImageError(
-            f'the compressed picture has {width} x {height} pixels; the limit is {MAX_PIXELS}'
+            f'the compressed image has {width} x {height} pixels; the limit is {MAX_PIXELS}'
         )
 
 
@@ -196,11 +196,11 @@ def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
     """Decode JPEG, PNG, BMP, PPM, TIFF or WebP to RGB.
 
     Args:
-        data: the compressed picture.
+        data: the compressed image.
         format: as in sensor_msgs/CompressedImage, for the error messages.
 
     Returns:
-        (h, w, 3) uint8, contiguous; grey pictures in three equal channels, alpha dropped, deeper
+        (h, w, 3) uint8, contiguous; grey images in three equal channels, alpha dropped, deeper
         channels reduced to 8 bits.
 
     Raises:
@@ -216,11 +216,11 @@ def decode_compressed(data: Bytes, format: str = '') -> NDArray[np.uint8]:
     return _uint8(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Read a picture file to (h, w, 3) uint8 RGB.
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Read an image file to (h, w, 3) uint8 RGB.
 
     Raises:
-        ImageError: naming the file, if it cannot be read or is no picture.
+        ImageError: naming the file, if it cannot be read or is no image.
     """
     try:
         return decode_compressed(path.read_bytes(), path.suffix)
@@ -231,12 +231,12 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def quoted(name: str) -> str:
-    """A name that came with a picture, for people: control characters escaped, and not too long."""
+    """A name that came with an image, for people: control characters escaped, and not too long."""
     return repr(name) if len(name) <= MAX_NAME_LENGTH else f'{name[:MAX_NAME_LENGTH]!r}...'
 
 
 def encode_compressed(rgb: NDArray[np.uint8], format: Literal['jpeg', 'png'] = 'jpeg') -> bytes:
-    """Compress a picture (h, w, 3) uint8 to JPEG (quality 95) or, without loss, to PNG.
+    """Compress an image (h, w, 3) uint8 to JPEG (quality 95) or, without loss, to PNG.
 
     Raises:
         ImageError: if the format is another, or `rgb` has another shape or type.
@@ -259,10 +259,10 @@ def encode_compressed(rgb: NDArray[np.uint8], format: Literal['jpeg', 'png'] = '
 def to_model_input(
     rgb: NDArray[np.uint8], height: int, width: int, fit: Literal['stretch', 'crop'] = 'stretch'
 ) -> NDArray[np.float32]:
-    """Bring a picture to the size a model was trained with.
+    """Bring an image to the size a model was trained with.
 
     An axis that shrinks is averaged over areas, one that grows is interpolated linearly; a
-    picture of the right size is not resampled.
+    image of the right size is not resampled.
 
     Args:
         rgb: (h, w, 3) uint8.
@@ -293,15 +293,15 @@ def to_model_input(
 
 
 def from_model_output(image: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Turn a decoded picture (3, h, w) float into (h, w, 3) uint8 RGB.
+    """Turn a decoded image (3, h, w) float into (h, w, 3) uint8 RGB.
 
-    Values outside [0, 1] are clipped, NaN becomes black: it is a picture for people to look at.
+    Values outside [0, 1] are clipped, NaN becomes black: it is an image for people to look at.
 
     Raises:
         ImageError: if the shape is another.
     """
     if image.ndim != 3 or image.shape[0] != 3:
-        raise ImageError(f'a decoded picture has the shape (3, h, w), not {image.shape}')
+        raise ImageError(f'a decoded image has the shape (3, h, w), not {image.shape}')
     levels = np.clip(np.nan_to_num(image, nan=0.0), 0.0, 1.0) * 255
     return np.ascontiguousarray(np.rint(levels).astype(np.uint8).transpose(1, 2, 0))
 
@@ -316,7 +316,7 @@ def _centre_crop(rgb: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
 
 def _undecodable(data: Bytes, format: str) -> ImageError:
     return ImageError(
-        f'{memoryview(data).nbytes} bytes (format {quoted(format)}) are corrupt or no picture in '
+        f'{memoryview(data).nbytes} bytes (format {quoted(format)}) are corrupt or no image in '
         f'JPEG, PNG, WebP, {", ".join(_OTHER_FORMATS)}'
     )
 
@@ -324,10 +324,10 @@ def _undecodable(data: Bytes, format: str) -> ImageError:
 def _other_size(content: bytes, format: str) -> tuple[int, int]:
     """Width and height of the less common formats, from Pillow, which decodes no pixel for it."""
     try:
-        with PIL.Image.open(io.BytesIO(content), formats=_OTHER_FORMATS) as picture:
-            return picture.size
+        with PIL.Image.open(io.BytesIO(content), formats=_OTHER_FORMATS) as opened:
+            return opened.size
     except PIL.Image.DecompressionBombError as error:  # at more than a hundred million
-        raise ImageError(f'the picture has too many pixels; the limit is {MAX_PIXELS}') from error
+        raise ImageError(f'the image has too many pixels; the limit is {MAX_PIXELS}') from error
     except Exception as error:  # its parsers raise much that is undocumented
         raise _undecodable(content, format) from error
 
@@ -338,7 +338,7 @@ def _png_size(content: bytes) -> tuple[int, int]:
     OpenCV allocates as many bytes for a chunk as it claims to have, before it reads them.
     """
     if len(content) < 24 or content[12:16] != b'IHDR':
-        raise ImageError('the PNG picture is corrupt: its header is incomplete')
+        raise ImageError('the PNG image is corrupt: its header is incomplete')
     width, height = struct.unpack_from('>II', content, 16)
     position = len(_PNG_SIGNATURE)
     while position + 12 <= len(content):
@@ -348,14 +348,14 @@ def _png_size(content: bytes) -> tuple[int, int]:
             break
         if kind == b'IEND':
             return width, height
-    raise ImageError('the PNG picture is truncated or corrupt: a chunk is incomplete')
+    raise ImageError('the PNG image is truncated or corrupt: a chunk is incomplete')
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
-    """Width and height (RFC 9649); Pillow would allocate the whole picture to tell."""
+    """Width and height (RFC 9649); Pillow would allocate the whole image to tell."""
     kind, word = content[12:16], int.from_bytes(content[21:25], 'little')
     if len(content) < 30:
-        raise ImageError('the WebP picture is corrupt: its header is incomplete')
+        raise ImageError('the WebP image is corrupt: its header is incomplete')
     if kind == b'VP8X':
         width, height = (int.from_bytes(content[at : at + 3], 'little') for at in (24, 27))
         return width + 1, height + 1
@@ -378,7 +378,7 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
             if size is None:
                 break
             if content.find(b'\xff\xd9', position) < 0:
-                raise ImageError('the JPEG picture is truncated: it has no end marker')
+                raise ImageError('the JPEG image is truncated: it has no end marker')
             return size
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame header
             if position + 9 > len(content):
@@ -387,12 +387,12 @@ def _jpeg_size(content: bytes) -> tuple[int, int]:
             size = width, height
         (length,) = struct.unpack_from('>H', content, position + 2)
         position += 2 + length
-    raise ImageError('the JPEG picture is truncated or corrupt: its header is incomplete')
+    raise ImageError('the JPEG image is truncated or corrupt: its header is incomplete')
 
 
 def _check_rgb(rgb: NDArray[np.uint8]) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise ImageError(f'an RGB picture is (h, w, 3) uint8, not {rgb.shape} {rgb.dtype}')
+        raise ImageError(f'an RGB image is (h, w, 3) uint8, not {rgb.shape} {rgb.dtype}')
 
 
 def _uint8(pixels: object) -> NDArray[np.uint8]:

@@ -188,7 +188,7 @@ def film_strip(
 
 @torch.no_grad()
 def _decoded(model: HasDecoder, rollout: Tensor) -> list[NDArray[np.uint8]]:
-    """Pictures (h, w, 3) of some states of a rollout (T, *Z), the last among them."""
+    """Images (h, w, 3) of some states of a rollout (T, *Z), the last among them."""
     shown = np.linspace(0, len(rollout) - 1, FRAMES_SHOWN + 1).round().astype(int)[1:]
     decoded = to_numpy(model.decode(rollout[torch.from_numpy(shown).to(rollout.device)]))
     return [from_model_output(frame) for frame in decoded]

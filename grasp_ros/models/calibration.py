@@ -16,15 +16,15 @@ class Strict(BaseModel):
 
 
 class DistanceCurve(Strict):
-    """How a goal distance grows with the model steps between a picture and the goal.
+    """How a goal distance grows with the model steps between an image and the goal.
 
     Attributes:
-        steps: model steps of steady motion between two pictures; the first is 0, a robot that
+        steps: model steps of steady motion between two images; the first is 0, a robot that
             stands before a noisy camera.
-        median: of the distance between pictures so many steps apart.
+        median: of the distance between images so many steps apart.
         high: 95 % quantile of the same.
         noise: 99 % quantile of how much the distance to a goal one step away differs between two
-            pictures of a robot that stands still.
+            images of a robot that stands still.
         noise_ratio: the same of any goal, as a fraction of its distance.
     """
 
@@ -49,14 +49,14 @@ class DistanceCurve(Strict):
     def reached(self, tolerance: float) -> float:
         """Distance below which the goal counts as reached within `tolerance` model steps.
 
-        The median: right at the tolerance, half of all pictures are below.
+        The median: right at the tolerance, half of all images are below.
         """
         return self._at(self.median, tolerance)
 
     def released(self, tolerance: float) -> float:
         """Distance above which a goal that was reached no longer is.
 
-        Few pictures within the tolerance are above, and noise alone does not get there.
+        Few images within the tolerance are above, and noise alone does not get there.
         """
         return max(self._at(self.high, tolerance), self.reached(tolerance) + self.noise)
 
@@ -78,7 +78,7 @@ class Calibration(Strict):
         latent: how the latent distance grows; None in manifests from before it was measured.
         time_to_reach: the same of the learned head.
         reconstruction_bound: root-mean-square error of the decoder, in [0, 1], that 1 of 1000
-            pictures exceeds.
+            images exceeds.
         off_manifold_bound: the same of how far latents are off their manifold.
     """
 

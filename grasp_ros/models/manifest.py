@@ -15,7 +15,7 @@ from grasp_ros.models.sensors import CAMERA, PROPRIOCEPTION, ProprioceptionSpace
 
 
 class ImagePipeline(Strict):
-    """How a camera picture becomes the encoder's input."""
+    """How a camera image becomes the encoder's input."""
 
     height: int = Field(gt=0)
     width: int = Field(gt=0)

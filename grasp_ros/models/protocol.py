@@ -86,7 +86,7 @@ class HasTimeToReach(Protocol):
 
 @runtime_checkable
 class HasManifold(Protocol):
-    """A world model that may know which latents are those of pictures.
+    """A world model that may know which latents are those of images.
 
     Attributes:
         knows_manifold: whether it does.
@@ -96,7 +96,7 @@ class HasManifold(Protocol):
     def knows_manifold(self) -> bool: ...  # noqa: D102 - see the class
 
     def off_manifold(self, latents: Tensor) -> Tensor:
-        """How far latents (..., *Z) are from all that pictures are encoded to (...).
+        """How far latents (..., *Z) are from all that images are encoded to (...).
 
         In units of what few of the training latents exceed: above 1 the model has probably
         imagined something that cannot be seen.
@@ -121,7 +121,7 @@ class HasDecoder(Protocol):
     """A world model that can show people what it imagines."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, *Z) to pictures (N, 3, h, w) float in [0, 1].
+        """Latents (N, *Z) to images (N, 3, h, w) float in [0, 1].
 
         Those of several cameras stand `side_by_side`.
         """
@@ -135,7 +135,7 @@ def provides(model: WorldModel, protocol: type) -> bool:
 
 
 def side_by_side(images: Tensor) -> Tensor:
-    """Pictures (N, 3, h, w) as they are, those of C cameras (N, C, 3, h, w) as (N, 3, h, C w)."""
+    """Images (N, 3, h, w) as they are, those of C cameras (N, C, 3, h, w) as (N, 3, h, C w)."""
     if images.dim() == 4:
         return images
     return images.permute(0, 2, 3, 1, 4).flatten(3)

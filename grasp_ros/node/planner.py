@@ -45,7 +45,7 @@ from grasp_ros.planning.process_tuning import (
     unfreeze,
 )
 from grasp_ros.ros.rclpy_private import lifecycle_state
-from grasp_ros.ros.ros_messages import MESSAGE_TYPES, make_message, picture_kind, stamp_ns
+from grasp_ros.ros.ros_messages import MESSAGE_TYPES, image_kind, make_message, stamp_ns
 from grasp_ros.ros.spin import SPIN_S, spin
 
 ACKNOWLEDGE_S = 0.2
@@ -281,7 +281,7 @@ class PlannerNode(LifecycleNode):
             )
         if not taken:
             return
-        self._supervisor.picture(camera, picture_kind(message))
+        self._supervisor.picture(camera, image_kind(message))
         if stamp_ns(message.header.stamp) == 0:
             self._warn('zero stamp', 'images carry no stamp; they count as acquired now', once=True)
 

@@ -65,7 +65,7 @@ def image_decoder(message: Image | CompressedImage) -> Callable[[], NDArray[np.u
     return lazy_decoder(message, isinstance(message, CompressedImage))
 
 
-def picture_kind(message: Image | CompressedImage) -> str:
+def image_kind(message: Image | CompressedImage) -> str:
     """Size and encoding of a picture, or its format where it is compressed, for people."""
     if isinstance(message, CompressedImage):
         return f'format {quoted(message.format)}'

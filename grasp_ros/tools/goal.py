@@ -21,7 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.messages.images import ImageError, read_picture
+from grasp_ros.messages.images import ImageError, read_image
 from grasp_ros.ros.qos import DURABILITIES, goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import compressed_message, image_decoder, image_message
 from grasp_ros.tools.goal_client import (
@@ -84,7 +84,7 @@ def _run(
     options: argparse.Namespace, arguments: list[str], interruption: Interruption
 ) -> int:
     """Do what the options say, within one ROS context; return the exit status."""
-    picture = read_picture(options.file) if options.file is not None else None
+    picture = read_image(options.file) if options.file is not None else None
     if options.save is not None:
         _check_writable(options.save)
     context = rclpy.Context()

@@ -95,10 +95,10 @@ def test_differences_of_bytes_do_not_wrap():
 def test_dark_pictures_and_those_without_contrast_are_refused_at_once():
     film = Film(GuardConfig(min_brightness=3.0, min_contrast=2.0))
     assert film.show(np.full(SIZE, 2, np.uint8)).fault == (
-        'the picture is dark: mean 2.0 of 255, min_brightness is 3.0'
+        'the image is dark: mean 2.0 of 255, min_brightness is 3.0'
     )
     assert film.show(np.full(SIZE, 128, np.uint8)).fault == (
-        'the picture shows nothing: standard deviation 0.0 of 255, min_contrast is 2.0'
+        'the image shows nothing: standard deviation 0.0 of 255, min_contrast is 2.0'
     )
     assert film.show(textured()).fault == ''
 

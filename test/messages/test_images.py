@@ -167,7 +167,7 @@ def test_huge_picture_of_a_less_common_format_is_refused_by_its_header(data):
 def test_formats_that_nobody_needs_are_refused():
     data = io.BytesIO()
     Image.fromarray(smooth()).save(data, 'GIF')
-    with pytest.raises(ImageError, match='no picture in JPEG, PNG, WebP, BMP, PPM, TIFF'):
+    with pytest.raises(ImageError, match='no image in JPEG, PNG, WebP, BMP, PPM, TIFF'):
         images.check_compressed(data.getvalue(), 'gif')
 
 
@@ -218,10 +218,10 @@ def test_padding_after_a_jpeg_is_harmless():
     ('data', 'format', 'fault'),
     [
         (b'', 'jpeg', "'jpeg'.* is empty"),
-        (b'no picture at all', 'jpeg', "17 bytes .*'jpeg'.* corrupt or no picture"),
+        (b'no picture at all', 'jpeg', "17 bytes .*'jpeg'.* corrupt or no image"),
         (png_without_pixels(0, 9), 'png', '0 x 9 pixels'),
         (png_without_pixels(60_000, 60_000), 'png', '60000 x 60000 pixels; the limit is 64000000'),
-        (b'x', '16UC1; compressedDepth png', 'depth picture'),
+        (b'x', '16UC1; compressedDepth png', 'depth image'),
     ],
 )
 def test_bad_compressed_picture_is_refused(data, format, fault):

@@ -225,8 +225,8 @@ def test_a_jpeg_cut_short_is_refused(small):
     small.until(lambda: len(small.camera.sent) >= 5)
     assert small.until_state(PlanStatus.WAITING_IMAGE)
     output = small.new_output()
-    assert 'image refused: the JPEG picture is truncated' in output
-    assert 'goal image refused: the JPEG picture is truncated' in output
+    assert 'image refused: the JPEG image is truncated' in output
+    assert 'goal image refused: the JPEG image is truncated' in output
     assert not small.commands
     runs(small, compressed_message)
 

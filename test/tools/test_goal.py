@@ -12,7 +12,7 @@ pytest.importorskip('rclpy')
 
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.messages.images import read_picture
+from grasp_ros.messages.images import read_image
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import (
     compressed_message,
@@ -109,7 +109,7 @@ def test_capture_passes_the_camera_picture_on_unchanged(graph, picture, tmp_path
         message = received(graph, listener, child)
         assert f'Wrote {saved}' in child.output
     assert message == sent
-    np.testing.assert_array_equal(read_picture(saved), rgb)
+    np.testing.assert_array_equal(read_image(saved), rgb)
 
 
 def test_capture_of_a_compressed_camera_keeps_the_bytes(graph, picture):
@@ -164,7 +164,7 @@ def test_other_side_that_does_not_match_is_explained(graph, picture):
     ('name', 'content', 'fault'),
     [
         ('missing.png', None, 'missing.png: cannot be read: No such file'),
-        ('text.png', b'no picture', 'text.png: .*corrupt or no picture'),
+        ('text.png', b'no picture', 'text.png: .*corrupt or no image'),
         ('empty.jpg', b'', 'empty.jpg: .* is empty'),
     ],
 )

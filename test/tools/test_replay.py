@@ -188,7 +188,7 @@ def test_a_compressed_bag_of_rosbags_with_foreign_types(tmp_path, cheap):
 
 def test_a_goal_from_a_file_replaces_those_of_the_bag(tmp_path, cheap):
     with BagReader(RECORDED) as bag:
-        goal = next(e for e in events(bag, Source()) if isinstance(e, GoalGiven)).picture
+        goal = next(e for e in events(bag, Source()) if isinstance(e, GoalGiven)).image
     cv2.imwrite(str(tmp_path / 'goal.png'), goal[..., ::-1])
     _, same = run(tmp_path / 'same', '--goal', tmp_path / 'goal.png')
     assert same['goals'] == 1
@@ -229,9 +229,9 @@ def test_an_interrupted_replay_leaves_a_bag_that_can_be_read(tmp_path, capsys):
         (['/no/such/bag'], 'no such bag'),
         ([RECORDED, '--image-topic', 'camera'], '/camera (--image-topic). The bag holds: /command'),
         ([RECORDED, '--image-topic', 'command'], 'not sensor_msgs/msg/Image or'),
-        ([RECORDED, '--goal-topic', 'goal'], 'a picture with --goal). The bag'),
+        ([RECORDED, '--goal-topic', 'goal'], 'an image with --goal). The bag'),
         ([RECORDED, '--goal', '/no/picture.png'], '/no/picture.png: cannot be read'),
-        ([RECORDED, '--goal', __file__], 'corrupt or no picture'),
+        ([RECORDED, '--goal', __file__], 'corrupt or no image'),
         ([RECORDED, '--param', 'horizn:=3'], "unknown parameter 'horizn'"),
         ([RECORDED, '--param', 'model:=nothing'], "model 'nothing'"),
         ([RECORDED, '--param', 'command.fields:=[linear.x]'], 'command.fields has 1 entries'),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from grasp_ros.messages.images import read_picture
+from grasp_ros.messages.images import read_image
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.training.command import main
 from grasp_ros.training.data.dataset import draw_windows, frame_numbers
@@ -176,7 +176,7 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, size, capsys):
     assert -1 <= manifest.action.low[0] < -0.9
     report = (tmp_path / 'model' / 'report.md').read_text()
     for picture in re.findall(r'\((\w+\.png)\)', report):
-        assert read_picture(tmp_path / 'model' / picture).shape[1] > 96
+        assert read_image(tmp_path / 'model' / picture).shape[1] > 96
     assert len(re.findall(r'\.png', report)) == 3
 
 

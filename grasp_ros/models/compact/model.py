@@ -1,4 +1,4 @@
-"""A compact world model that trains and plans on a CPU: one latent vector per picture."""
+"""A compact world model that trains and plans on a CPU: one latent vector per image."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class CompactConfig:
     """Sizes of a compact model.
 
     Attributes:
-        image_size: side of the square input picture, px; a multiple of 16.
-        latent_dim: elements of a latent that pictures tell.
+        image_size: side of the square input image, px; a multiple of 16.
+        latent_dim: elements of a latent that images show.
         action_dim: A.
         hidden: width of the predictor.
         channels: of the encoder's first layers; the last have twice as many.
@@ -49,24 +49,24 @@ class CompactConfig:
 
 
 class CameraFusion(nn.Module):
-    """One latent of the pictures of several cameras: each is encoded alike, then all together."""
+    """One latent of the images of several cameras: each is encoded alike, then all together."""
 
     def __init__(self, encoder: nn.Module, cameras: int, latent_dim: int) -> None:
-        """Wrap an encoder of pictures (N, 3, h, w) to latents (N, D)."""
+        """Wrap an encoder of images (N, 3, h, w) to latents (N, D)."""
         super().__init__()
         self.encoder = encoder
         self.fuse = nn.Sequential(nn.SiLU(), nn.Linear(cameras * latent_dim, latent_dim))
 
     def forward(self, images: Tensor) -> Tensor:
         """Centred images (N, C, 3, h, w) to latents (N, D)."""
-        pictures = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.fuse(self.encoder(pictures).unflatten(0, images.shape[:2]).flatten(1))
+        flat = images.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        return self.fuse(self.encoder(flat).unflatten(0, images.shape[:2]).flatten(1))
 
 
 class CompactModel(nn.Module):
     """Convolutional encoder, residual MLP predictor, heads, and a decoder for people to look at.
 
-    A latent is what the pictures tell, and behind it the normalised proprioception, where there
+    A latent is what the images tell, and behind it the normalised proprioception, where there
     is any. In goals, which have none, that part is zero and never looked at: the latent distance
     leaves it out, and the time-to-reach head is told which of its ends is a goal.
 
@@ -105,10 +105,10 @@ class CompactModel(nn.Module):
         )
         # channels_last: twice as fast on a CPU.
         self.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        picture: tuple[int, ...] = (3, config.image_size, config.image_size)
+        shape: tuple[int, ...] = (3, config.image_size, config.image_size)
         if config.cameras > 1:
-            picture = (config.cameras, *picture)
-        self.register_buffer('mean_image', torch.full(picture, 0.5))
+            shape = (config.cameras, *shape)
+        self.register_buffer('mean_image', torch.full(shape, 0.5))
         self.register_buffer('image_scale', torch.tensor(0.5))
         self.predictor = nn.Sequential(
             nn.Linear(width + config.action_dim, config.hidden),
@@ -184,7 +184,7 @@ class CompactModel(nn.Module):
         return self.embed(images.flatten(0, 1), felt).unflatten(0, images.shape[:2])
 
     def embed(self, images: Tensor, proprioception: Tensor | None = None) -> Tensor:
-        """Pictures to latents (N, D), with gradients.
+        """Images to latents (N, D), with gradients.
 
         Args:
             images: (N, 3, h, w) in [0, 1]; of several cameras (N, C, 3, h, w).
@@ -237,7 +237,7 @@ class CompactModel(nn.Module):
     def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
         """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast.
 
-        Of a goal only what pictures tell is looked at: to be there, whatever is felt.
+        Of a goal only what images tell is looked at: to be there, whatever is felt.
         """
         if mlp.records_gradients():
             here, there = self._as_start(latents), self._as_goal(goal)
@@ -303,7 +303,7 @@ class CompactModel(nn.Module):
         return (change.square().mean(dim=-1) + 1e-12).sqrt() / self.manifold_bound
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Latents (N, D) to pictures (N, 3, h, w) in [0, 1], for people to look at.
+        """Latents (N, D) to images (N, 3, h, w) in [0, 1], for people to look at.
 
         Those of several cameras stand side by side (N, 3, h, C w).
         """

@@ -21,7 +21,7 @@ from grasp_ros.models.published.jepa_wm import JepaWmConfig
 
 PARTS = ('predictor', 'proprio_encoder')
 PUBLISHED_HEADS, PUBLISHED_WINDOW, PUBLISHED_IMAGE_SIZE = 16, 2, 224
-"""Not told by the weights: heads, frames looked back on, and the pictures' side, px."""
+"""Not told by the weights: heads, frames looked back on, and the images' side, px."""
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RENAMED = {'state_encoder': 'proprio_encoder'}
 """Parts with another name in older files."""

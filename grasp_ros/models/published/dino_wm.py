@@ -21,7 +21,7 @@ class DinoWmConfig:
     """Sizes of a DINO-WM; the defaults are those of its Push-T model.
 
     Attributes:
-        image_size: side of the square input picture, px.
+        image_size: side of the square input image, px.
         encoder_image_size: side that it is resized to before it is encoded, px.
         patch: side of a patch, px.
         grid: side of the grid of patches that the encoder's positions were trained for.

@@ -27,7 +27,7 @@ class ExportedConfig:
     """Shapes that two programs agree on.
 
     Attributes:
-        image_height: rows of the input picture, px.
+        image_height: rows of the input image, px.
         image_width: its columns, px.
         history: frames that are predicted from.
         action_dim: A.
@@ -53,7 +53,7 @@ class ExportedConfig:
 class ExportedModel(nn.Module):
     """Two programs behind the WorldModel protocol.
 
-    The encoder takes pictures (N, 3, h, w) in [0, 1] to latents (N, *Z), the predictor latents
+    The encoder takes images (N, 3, h, w) in [0, 1] to latents (N, *Z), the predictor latents
     (N, H, *Z) and normalised actions (N, H, A) to the next latents (N, *Z), for any N.
     """
 
@@ -162,9 +162,9 @@ def shapes_of(encoder: Any, predictor: Any, folder: Path) -> ExportedConfig:
         CheckpointError: naming the program whose inputs or outputs are not as they must be.
     """
     where = folder / ENCODER_NAME
-    (picture,) = _inputs(encoder, where, ['images (N, 3, h, w)'])
-    if len(picture) != 3 or picture[0] != COLOURS:
-        raise CheckpointError(f'{where}: takes (N, {_text(picture)}), not pictures (N, 3, h, w)')
+    (shape,) = _inputs(encoder, where, ['images (N, 3, h, w)'])
+    if len(shape) != 3 or shape[0] != COLOURS:
+        raise CheckpointError(f'{where}: takes (N, {_text(shape)}), not images (N, 3, h, w)')
     latent = _output(encoder, where)
     if len(latent) not in (1, 2):
         raise CheckpointError(f'{where}: gives (N, {_text(latent)}), not (N, D) or (N, P, D)')
@@ -182,8 +182,8 @@ def shapes_of(encoder: Any, predictor: Any, folder: Path) -> ExportedConfig:
             f'{where}: takes {context[0]} frames but {actions[0]} actions; one leaves each frame'
         )
     return ExportedConfig(
-        image_height=picture[1],
-        image_width=picture[2],
+        image_height=shape[1],
+        image_width=shape[2],
         history=context[0],
         action_dim=actions[1],
         latent_dim=latent[-1],

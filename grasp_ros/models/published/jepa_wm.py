@@ -23,7 +23,7 @@ class JepaWmConfig:
     """Sizes of a JEPA-WM; the defaults are those of its Push-T model.
 
     Attributes:
-        image_size: side of the square input picture, px.
+        image_size: side of the square input image, px.
         patch: side of a patch, px.
         grid: side of the grid of patches that the encoder's positions were trained for.
         encoder_width: components of a token of the encoder.

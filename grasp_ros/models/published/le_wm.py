@@ -1,4 +1,4 @@
-"""LeWM of stable-worldmodel: one vector for a picture, a transformer over the last few of them."""
+"""LeWM of stable-worldmodel: one vector for an image, a transformer over the last few of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LeWmConfig:
     """Sizes of a LeWM; the defaults are those of its Push-T model.
 
     Attributes:
-        image_size: side of the square input picture, px.
+        image_size: side of the square input image, px.
         patch: side of a patch, px.
         encoder_width: components of a token of the encoder.
         encoder_depth: layers of the encoder.

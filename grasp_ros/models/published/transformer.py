@@ -133,7 +133,7 @@ INTERPOLATION_OFFSET = 0.1
 
 
 class VisionTransformer(nn.Module):
-    """Pictures to one class token and a token for each patch (Dosovitskiy et al., ICLR 2021)."""
+    """Images to one class token and a token for each patch (Dosovitskiy et al., ICLR 2021)."""
 
     def __init__(
         self,
@@ -262,11 +262,11 @@ class Embedding(nn.Module):
 
 
 class PatchModel(nn.Module):
-    """Pictures to patch tokens, each beside the embedded proprioception of its frame.
+    """Images to patch tokens, each beside the embedded proprioception of its frame.
 
     The latent of a frame is (P, D): D is the width of the vision transformer and, after it, that
     of the embedded proprioception, the same in all tokens. Actions are no part of it. Goals are
-    compared by the first `visual_width` components alone, since a goal is a picture.
+    compared by the first `visual_width` components alone, since a goal is an image.
     """
 
     image_mean: Tensor
@@ -285,7 +285,7 @@ class PatchModel(nn.Module):
 
         Args:
             encoder: gives a class token, which is left out, and `tokens` patch tokens.
-            encoder_image_size: pictures of another side are resized to it, px.
+            encoder_image_size: images of another side are resized to it, px.
             tokens: P.
             visual_width: components of a token of the encoder.
             proprioception: Q, components of the proprioception; 0 for none.
