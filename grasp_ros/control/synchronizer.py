@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grasp_ros.control.observation import ImageSource, StampedObservation
-from grasp_ros.control.types import State
+from grasp_ros.control.types import NANOSECONDS, State
 from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec
 
-NANOSECONDS = 1_000_000_000
 STAMP_TOLERANCE_NS = NANOSECONDS // 10
 MAX_IMAGES, MAX_VALUES = 10, 1000
 """Data of each sensor that wait for the others, so that a dead one costs no memory."""

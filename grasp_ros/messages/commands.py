@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
-    from grasp_ros.models.action_space import ActionKind
-    from grasp_ros.models.manifest import Manifest
+from grasp_ros.control.types import NANOSECONDS
+from grasp_ros.models.action_space import ActionKind
 
-NANOSECONDS = 10**9
+if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
+    from grasp_ros.models.manifest import Manifest
 
 TWIST_STAMPED = 'geometry_msgs/msg/TwistStamped'
 TWIST = 'geometry_msgs/msg/Twist'
@@ -72,7 +72,7 @@ class CommandLayout:
                     f'command.fields: a twist has no {", ".join(map(repr, unknown))}; it has '
                     f'{", ".join(TWIST_FIELDS)}'
                 )
-            if self.kind.value == 'position':
+            if self.kind is ActionKind.POSITION:
                 raise ValueError(
                     f'command.type is {self.command_type!r}, but the model commands positions, '
                     'whose stop is to hold the last one: as a twist the robot would never stop. '

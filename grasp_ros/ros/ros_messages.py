@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header, MultiArrayLayout
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from grasp_ros.messages.commands import NANOSECONDS
+from grasp_ros.control.types import NANOSECONDS
 from grasp_ros.messages.images import encode_compressed, encode_raw, lazy_decoder, quoted
 from grasp_ros.msg import ActionPlan
 

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.planning_loop import PlanReport
-from grasp_ros.control.types import Command
+from grasp_ros.control.types import NANOSECONDS, Command
 from grasp_ros.models.sensors import PROPRIOCEPTION, SensorSpec
 from grasp_ros.sim.protocol import CameraRobot, ProprioceptiveRobot, SuccessMonitor, Task
-
-NANOSECONDS = 1_000_000_000
 
 
 class SimulatedEpisode(Protocol):

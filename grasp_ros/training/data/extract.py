@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from grasp_ros.bags.message_types import BagError
 from grasp_ros.bags.reader import STORAGE_SUFFIXES, BagReader
+from grasp_ros.control.types import NANOSECONDS
 from grasp_ros.messages.commands import TWIST, TWIST_STAMPED
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import ImagePipeline
@@ -35,7 +36,6 @@ from grasp_ros.training.data.streams import (
     read_proprioception,
 )
 
-NANOSECONDS = 10**9
 SMALL = ImagePipeline(height=64, width=64)
 
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from grasp_ros.control.types import NANOSECONDS
 from grasp_ros.models.action_space import ActionKind
-
-NANOSECONDS = 10**9
 
 
 @dataclass(frozen=True)

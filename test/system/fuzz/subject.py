@@ -18,8 +18,8 @@ from torch import Tensor
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.controller import Controller
 from grasp_ros.control.limits import Limits
-from grasp_ros.control.types import Command, State
-from grasp_ros.messages.commands import NANOSECONDS, CommandLayout
+from grasp_ros.control.types import NANOSECONDS, Command, State
+from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.images import ImageError, to_model_input
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.protocol import LoadedModel, Observation
