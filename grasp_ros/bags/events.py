@@ -38,7 +38,7 @@ class ImageSeen:
 
 
 @dataclass(frozen=True, eq=False)
-class Felt:
+class ProprioceptionReceived:
     """Proprioception arrived.
 
     Attributes:
@@ -69,7 +69,7 @@ class Refused:
     reason: str
 
 
-Event = ImageSeen | Felt | GoalGiven | Refused
+Event = ImageSeen | ProprioceptionReceived | GoalGiven | Refused
 
 
 def is_image(event: Event) -> bool:
@@ -136,7 +136,7 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
             yield GoalGiven(time_ns, goal)
         before = time_ns
         if item.topic == topics.proprioception and source.layout is not None:
-            yield _felt(item, time_ns, source.layout)
+            yield _proprioception_event(item, time_ns, source.layout)
         else:
             yield _image_event(item, time_ns, topics.cameras.get(item.topic))
 
@@ -152,9 +152,9 @@ def _image_event(item: Recorded, time_ns: int, camera: str | None) -> Event:
         return Refused(time_ns, 'goal' if camera is None else 'image', str(error))
 
 
-def _felt(item: Recorded, time_ns: int, layout: ProprioceptionLayout) -> Event:
+def _proprioception_event(item: Recorded, time_ns: int, layout: ProprioceptionLayout) -> Event:
     try:
-        return Felt(time_ns, _stamp_ns(item), layout.decode(item.message))
+        return ProprioceptionReceived(time_ns, _stamp_ns(item), layout.decode(item.message))
     except ProprioceptionError as error:
         return Refused(time_ns, 'proprioception', str(error))
 
@@ -183,9 +183,9 @@ def _topics(bag: BagReader, source: Source) -> _Topics:
         bag.require(topic, types, '--image-topic'): camera
         for camera, topic in source.image_topics.items()
     }
-    felt = goal = ''
+    proprioception = goal = ''
     if source.layout is not None:
-        felt = bag.require(
+        proprioception = bag.require(
             source.proprioception_topic,
             (source.layout.message_type,),
             '--proprioception-topic, proprioception.type',
@@ -193,4 +193,4 @@ def _topics(bag: BagReader, source: Source) -> _Topics:
     if source.goal_file is None:
         argument = '--goal-topic; or give an image with --goal'
         goal = bag.require(source.goal_topic, types, argument)
-    return _Topics(cameras, felt, goal)
+    return _Topics(cameras, proprioception, goal)

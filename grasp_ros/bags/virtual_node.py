@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from grasp_ros.bags.events import Event, Felt, GoalGiven, ImageSeen, Refused
+from grasp_ros.bags.events import Event, GoalGiven, ImageSeen, ProprioceptionReceived, Refused
 from grasp_ros.control.controller import Controller, PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.models.sensors import PROPRIOCEPTION
@@ -74,14 +74,14 @@ class VirtualNode:
         if self._next_tick_ns is None:
             self._next_tick_ns = self._free_ns = event.time_ns
         yield from self.until(event.time_ns)
-        if isinstance(event, (ImageSeen, Felt)):
+        if isinstance(event, (ImageSeen, ProprioceptionReceived)):
             yield from self._sense(event)
         elif isinstance(event, GoalGiven) and self._controller.set_goal(event.image):
             self._want(event.time_ns)
         elif isinstance(event, Refused):
             yield event
 
-    def _sense(self, event: ImageSeen | Felt) -> Iterator[Outcome]:
+    def _sense(self, event: ImageSeen | ProprioceptionReceived) -> Iterator[Outcome]:
         """Hand over what a sensor gave; a complete observation is planned from."""
         name, data = (
             (event.camera, event.decode)

@@ -109,10 +109,10 @@ def _encode(
         ]
     )
     space = manifest.inputs.proprioception
-    felt = None
+    proprioception = None
     if space is not None:
-        felt = torch.from_numpy(space.normalise(states[:, VELOCITY]))[None]
-    return model.encode(Observation(torch.from_numpy(pictures)[None], felt))[0]
+        proprioception = torch.from_numpy(space.normalise(states[:, VELOCITY]))[None]
+    return model.encode(Observation(torch.from_numpy(pictures)[None], proprioception))[0]
 
 
 def measure(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:
@@ -194,12 +194,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data, began = options.work / 'data', time.monotonic()
     if not (data / 'dataset.json').exists():
         record(data)
-    for name, felt in VARIANTS.items():
+    for name, proprioception in VARIANTS.items():
         if (options.work / name / MANIFEST_NAME).exists():
             continue
         status = train(
             [f'--recorded={data}', f'--work={options.work / f"work_{name}"}',
-             f'--output={options.work / name}', f'--proprioception={felt}', *TRAINING]
+             f'--output={options.work / name}', f'--proprioception={proprioception}', *TRAINING]
         )  # fmt: skip
         if not (options.work / name / MANIFEST_NAME).exists():
             return status

@@ -105,9 +105,9 @@ class Manifest(Strict):
     @property
     def inputs(self) -> SensorSpec:
         """Sensors that the model takes."""
-        felt = self.proprioception
-        space = None if felt is None else ProprioceptionSpace(
-            tuple(felt.names), tuple(felt.units), np.array(felt.mean), np.array(felt.std)
+        given = self.proprioception
+        space = None if given is None else ProprioceptionSpace(
+            tuple(given.names), tuple(given.units), np.array(given.mean), np.array(given.std)
         )
         return SensorSpec(tuple(self.cameras), space)
 

@@ -57,7 +57,7 @@ class WorldModel(Protocol):
 
 
 def visual(model: WorldModel, latents: Tensor) -> Tensor:
-    """The part of latents (..., *Z) that images tell: all of it in most models.
+    """The part of latents (..., *Z) that images show: all of it in most models.
 
     A model with proprioception says in `visual_width` how many elements of the last axis that
     are; the others are not compared with a goal's.

@@ -77,7 +77,7 @@ def make_topics(
             **options,
         )
 
-    felt: tuple[Any, ...] = ()
+    proprioception: tuple[Any, ...] = ()
     if inputs.proprioception is not None:
         kind = message_class(params.proprioception.type)
         if kind is None:
@@ -85,7 +85,7 @@ def make_topics(
                 f"parameter 'proprioception.type' is {params.proprioception.type!r}, whose "
                 'package is not installed'
             )
-        felt = (
+        proprioception = (
             node.create_subscription(
                 kind, PROPRIOCEPTION, on_proprioception, proprioception_qos(), **options
             ),
@@ -98,7 +98,7 @@ def make_topics(
         imagined=node.create_lifecycle_publisher(Image, '~/imagined', imagined_qos()),
         subscriptions=(
             *map(camera, inputs.cameras),
-            *felt,
+            *proprioception,
             node.create_subscription(
                 image_type(params.goal_image.compressed),
                 'goal_image',

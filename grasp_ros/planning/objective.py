@@ -31,7 +31,7 @@ class GoalDistance:
 
     Attributes:
         model: the world model.
-        kind: 'latent' is the mean squared difference of the latents' elements that images tell,
+        kind: 'latent' is the mean squared difference of the latents' elements that images show,
             as in arXiv 2602.00475; 'time_to_reach' is the model's learned head, in model steps.
     """
 
@@ -240,22 +240,22 @@ def lifted_gradients(
 
 
 def fill_unobserved(model: WorldModel, goal: Tensor, state: Tensor) -> Tensor:
-    """Goals (..., *Z), their elements that images do not tell taken from states (..., *Z)."""
-    told = visual(model, goal)
-    if told is goal:
+    """Goals (..., *Z), their elements that images do not show taken from states (..., *Z)."""
+    observed = visual(model, goal)
+    if observed is goal:
         return goal
-    return torch.cat([told, state[..., told.shape[-1] :]], dim=-1)
+    return torch.cat([observed, state[..., observed.shape[-1] :]], dim=-1)
 
 
 def mask_unobserved(distance: GoalDistance, gap: Tensor) -> None:
-    """Set to zero, in the residuals (..., *Z) of s_T, what the goal does not tell.
+    """Set to zero, in the residuals (..., *Z) of s_T, what the goal does not show.
 
-    With a learned distance s_T is free. With the latent one it is the goal, of which images tell
+    With a learned distance s_T is free. With the latent one it is the goal, of which images show
     only a part.
     """
-    told = visual(distance.model, gap).shape[-1] if distance.kind == 'latent' else 0
-    if told < gap.shape[-1]:
-        gap[..., told:] = 0.0
+    observed = visual(distance.model, gap).shape[-1] if distance.kind == 'latent' else 0
+    if observed < gap.shape[-1]:
+        gap[..., observed:] = 0.0
 
 
 def rollout_gradient(

@@ -47,7 +47,7 @@ class SimulatedEpisode(Protocol):
 
 @runtime_checkable
 class ProprioceptiveEpisode(SimulatedEpisode, Protocol):
-    """An episode of a robot that feels something of itself."""
+    """An episode of a robot with proprioception."""
 
     def proprioception(self) -> NDArray[np.float64]:
         """Components (Q,) of now, in physical units."""
@@ -181,7 +181,7 @@ class RobotEpisode:
         """Velocity (2,) in m/s.
 
         Raises:
-            TypeError: if the robot feels none.
+            TypeError: if the robot has none.
         """
         if not isinstance(self._robot, ProprioceptiveRobot):
             raise TypeError(f'the robot of {self._task.name} has no proprioception')

@@ -81,7 +81,7 @@ class ProprioceptiveRobot(CameraRobot, Protocol):
     """A robot whose images do not show all that matters."""
 
     def velocity(self) -> NDArray[np.float64]:
-        """Velocity (2,) of now in m/s, as the robot feels it."""
+        """Velocity (2,) of now in m/s, the proprioception of the robot."""
         ...
 
 

@@ -76,7 +76,7 @@ class SimRobotNode(Node):
         goal_qos = goal_image_qos('transient_local')
         self._image = self.create_publisher(Image, 'image', image_qos())
         self._goal_image = self.create_publisher(Image, 'goal_image', goal_qos)
-        self._felt = (
+        self._proprioception = (
             self.create_publisher(TwistStamped, 'proprioception', 10)
             if isinstance(self._robot, ProprioceptiveRobot)
             else None
@@ -125,8 +125,8 @@ class SimRobotNode(Node):
         if self._compressed:
             message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
             self._compressed[0].publish(message)
-        if self._felt is not None and isinstance(self._robot, ProprioceptiveRobot):
-            self._felt.publish(_felt_message(self._robot.velocity(), stamp))
+        if self._proprioception is not None and isinstance(self._robot, ProprioceptiveRobot):
+            self._proprioception.publish(_proprioception_message(self._robot.velocity(), stamp))
         for name, pose in self._robot.truth().items():
             self._truth[name].publish(_message(pose, stamp, self._robot.frame))
 
@@ -157,7 +157,7 @@ class SimRobotNode(Node):
         self.get_logger().info(f'episode of seed {seed}: {self._robot.summary()}')
 
 
-def _felt_message(velocity: NDArray[np.float64], stamp: Time) -> TwistStamped:
+def _proprioception_message(velocity: NDArray[np.float64], stamp: Time) -> TwistStamped:
     message = TwistStamped(header=Header(stamp=stamp.to_msg(), frame_id=BODY_FRAME))
     message.twist.linear.x, message.twist.linear.y = map(float, velocity)
     return message

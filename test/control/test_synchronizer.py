@@ -19,7 +19,7 @@ SPACE = ProprioceptionSpace(
 LEFT, RIGHT = np.zeros((1, 1, 3), np.uint8), np.ones((1, 1, 3), np.uint8)
 
 
-def felt(*values):
+def values_of(*values):
     return np.array(values or (0.0, 0.0), np.float64)
 
 
@@ -31,7 +31,7 @@ def feed(sensors, *items):
     """Sensors' names and stamps in ms, in the order of their arrival; stamps of what came of it."""
     frames = []
     for name, ms in items:
-        data = felt(ms, 0.0) if name == 'proprioception' else LEFT
+        data = values_of(ms, 0.0) if name == 'proprioception' else LEFT
         frame = sensors.add(name, data, ms * MS)
         frames.append(None if frame is None else frame.stamp_ns // MS)
     return frames
@@ -99,8 +99,8 @@ def test_who_is_missing_is_named():
     assert sensors.missing() == 'proprioception is 0.80 s behind; sync_tolerance is 0.020 s'
 
 
-class FeelingModel(LinearModel):
-    """Position is seen, velocity is felt, and both are in a latent; actions move the position."""
+class ProprioceptiveModel(LinearModel):
+    """Position is seen, velocity is proprioception, a latent holds both; actions move positions."""
 
     visual_width = 2
 
@@ -112,10 +112,12 @@ class FeelingModel(LinearModel):
     def encode(self, observation):
         self.observed.append(observation)
         shown = observation.images[..., :2, 0, 0].to(self.dtype)
-        felt = observation.proprioception
+        proprioception = observation.proprioception
         if shown.dim() == 4:  # of several cameras: where the first two agree
             shown = (shown[:, :, 0] + shown[:, :, 1]) / 2
-        return torch.cat([shown, torch.zeros_like(shown) if felt is None else felt], dim=-1)
+        if proprioception is None:
+            proprioception = torch.zeros_like(shown)
+        return torch.cat([shown, proprioception], dim=-1)
 
 
 class VisiblePlanner(ProportionalPlanner):
@@ -134,8 +136,8 @@ class VisiblePlanner(ProportionalPlanner):
         return replace(plan, rollout=rolled, states=rolled)
 
 
-def feeling(cameras=('camera',), config=CONFIG):
-    model = FeelingModel()
+def proprioceptive(cameras=('camera',), config=CONFIG):
+    model = ProprioceptiveModel()
     inputs = SensorSpec(cameras, SPACE)
     return Rig(config, model=model, planner=VisiblePlanner(model), inputs=inputs)
 
@@ -145,7 +147,7 @@ def sense(rig, *names, values=(1.0, 0.0)):
     return [
         rig.controller.add_measurement(
             name,
-            felt(*values) if name == 'proprioception' else picture(*rig.position),
+            values_of(*values) if name == 'proprioception' else picture(*rig.position),
             rig.now,
             now_ns=rig.now,
             arrival_ns=rig.now,
@@ -166,7 +168,7 @@ def drive(rig, *names, count=4):
 
 
 def test_the_model_gets_normalised_values_and_goals_have_none():
-    rig = feeling()
+    rig = proprioceptive()
     rig.goal(3.0, -2.0)
     sense(rig, 'proprioception', 'camera', values=(5.0, -1.0))
     rig.plan()
@@ -175,8 +177,8 @@ def test_the_model_gets_normalised_values_and_goals_have_none():
     assert now.proprioception.tolist() == [[[2.0, -1.0]]]
 
 
-def test_what_is_felt_does_not_keep_a_goal_from_being_reached():
-    rig = feeling(config=replace(CONFIG, reached_distance=0.01, released_distance=0.02))
+def test_proprioception_does_not_keep_a_goal_from_being_reached():
+    rig = proprioceptive(config=replace(CONFIG, reached_distance=0.01, released_distance=0.02))
     rig.goal(0.0, 0.0)
     sense(rig, 'proprioception', 'camera', values=(9.0, 9.0))
     assert rig.plan().state is State.REACHED
@@ -185,7 +187,7 @@ def test_what_is_felt_does_not_keep_a_goal_from_being_reached():
 @pytest.mark.parametrize('dead', ['left', 'right', 'proprioception'])
 def test_a_dead_sensor_stops_the_robot_by_name_until_it_returns(dead):
     sensors = ('left', 'right', 'proprioception')
-    rig = feeling(('left', 'right'))
+    rig = proprioceptive(('left', 'right'))
     # Two equal pictures side by side are the goal of two equal cameras.
     rig.controller.set_goal(np.concatenate([picture(3.0, -2.0)] * 2, axis=1))
     assert drive(rig, *sensors)[-1].state is State.RUNNING
@@ -198,7 +200,7 @@ def test_a_dead_sensor_stops_the_robot_by_name_until_it_returns(dead):
 
 
 def test_before_the_first_observation_the_missing_sensor_is_named():
-    rig = feeling()
+    rig = proprioceptive()
     sense(rig, 'camera')
     command = rig.command(steady_ns=rig.now)
     assert command.state is State.WAITING_IMAGE
@@ -215,21 +217,21 @@ def test_before_the_first_observation_the_missing_sensor_is_named():
     ],
 )
 def test_bad_values_are_refused(values, fault):
-    rig = feeling()
+    rig = proprioceptive()
     assert sense(rig, 'proprioception', values=values) == [fault]
     sense(rig, 'camera')
     assert rig.controller.observations == 0
 
 
 def test_values_ahead_of_now_are_refused():
-    rig = feeling()
+    rig = proprioceptive()
     later = rig.now + 500 * MS
-    reason = rig.controller.add_measurement('proprioception', felt(), later, now_ns=rig.now)
+    reason = rig.controller.add_measurement('proprioception', values_of(), later, now_ns=rig.now)
     assert reason == 'proprioception stamp is 0.500 s ahead of now; check the clocks'
 
 
 def test_the_tolerance_may_change_while_driving():
-    rig = feeling()
+    rig = proprioceptive()
     rig.controller.reconfigure(replace(CONFIG, sync_tolerance=0.2))
     sense(rig, 'proprioception')
     rig.wait(150 * MS)
@@ -238,13 +240,13 @@ def test_the_tolerance_may_change_while_driving():
 
 
 def test_a_goal_that_cannot_be_of_two_cameras_is_refused():
-    rig = feeling(('left', 'right'))
+    rig = proprioceptive(('left', 'right'))
     with pytest.raises(ValueError, match=r'5 pixels wide.*2 cameras side by side'):
         rig.controller.set_goal(np.zeros((1, 5, 3), np.uint8))
 
 
 def test_several_cameras_are_encoded_in_the_order_of_the_model():
-    rig = feeling(('left', 'right'))
+    rig = proprioceptive(('left', 'right'))
     rig.controller.set_goal(np.concatenate([picture(1.0, 0.0), picture(3.0, 0.0)], axis=1))
     sense(rig, 'left', 'right', 'proprioception')
     encoded = rig.plan().encoded

@@ -49,16 +49,16 @@ def saved(folder, made, **changes):
 
 def test_latents_end_with_the_normalised_proprioception_and_begin_as_without():
     made = model(proprioception=2)
-    felt = torch.tensor([[[0.5, -2.0], [1.0, 0.0]]], dtype=torch.float64)
-    latents = made.encode(Observation(pictures(1, 2), felt))
+    proprioception = torch.tensor([[[0.5, -2.0], [1.0, 0.0]]], dtype=torch.float64)
+    latents = made.encode(Observation(pictures(1, 2), proprioception))
     assert latents.shape == (1, 2, 8)
-    assert torch.equal(latents[..., 6:], felt)
+    assert torch.equal(latents[..., 6:], proprioception)
     goal = made.encode(Observation(pictures(1, 2)))
     assert torch.equal(goal[..., :6], latents[..., :6])
 
 
 @pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
-def test_what_a_goal_would_feel_changes_no_distance_but_what_is_felt_now_may(kind):
+def test_the_proprioception_of_a_goal_changes_no_distance_but_that_of_now_may(kind):
     made = model(proprioception=2)
     distance = goal_distance(made, kind)
     generator = torch.Generator().manual_seed(1)
@@ -70,19 +70,19 @@ def test_what_a_goal_would_feel_changes_no_distance_but_what_is_felt_now_may(kin
 
 
 @pytest.mark.parametrize('kind', ['latent', 'time_to_reach'])
-@pytest.mark.parametrize('felt', [0, 2])
-def test_the_quick_gradients_are_those_of_autograd(kind, felt):
-    made = model(proprioception=felt)
+@pytest.mark.parametrize('proprioception', [0, 2])
+def test_the_quick_gradients_are_those_of_autograd(kind, proprioception):
+    made = model(proprioception=proprioception)
     distance = goal_distance(made, kind)
     generator = torch.Generator().manual_seed(2)
-    now = torch.randn(3, 4, 6 + felt, generator=generator, dtype=torch.float64)
-    goal = torch.randn(3, 1, 6 + felt, generator=generator, dtype=torch.float64)
+    now = torch.randn(3, 4, 6 + proprioception, generator=generator, dtype=torch.float64)
+    goal = torch.randn(3, 1, 6 + proprioception, generator=generator, dtype=torch.float64)
     quick, slow = distance.with_gradient(now, goal), gradient_by_autograd(distance, now, goal)
     for first, second in zip(quick, slow, strict=True):
         assert torch.allclose(first, second, atol=1e-12)
 
 
-def test_the_predictor_goes_on_with_what_is_felt():
+def test_the_predictor_goes_on_with_proprioception():
     made = model(proprioception=2)
     latents, actions = torch.zeros(3, 1, 8).double(), torch.zeros(3, 1, 2).double()
     predicted, pullback = linearise(made, latents, actions)
@@ -125,7 +125,7 @@ def test_a_model_with_both_comes_back_from_disk_with_what_the_manifest_says(tmp_
     assert torch.equal(loaded.encode(observation), made.encode(observation))
 
 
-def test_a_manifest_from_before_says_one_camera_and_nothing_felt():
+def test_a_manifest_from_before_says_one_camera_and_no_proprioception():
     inputs = read_manifest(PRETRAINED / 'two_room').inputs
     assert len(inputs.cameras) == 1 and inputs.proprioception is None
 

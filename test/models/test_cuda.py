@@ -69,6 +69,6 @@ def test_pictures_are_encoded_alike(both):
         pytest.skip('it sees nothing')
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(1, 2, 3, config.image_size, config.image_size, generator=generator)
-    felt = torch.randn(1, 2, config.proprioception, generator=generator)
-    observation = Observation(images, felt if config.proprioception else None)
+    proprioception = torch.randn(1, 2, config.proprioception, generator=generator)
+    observation = Observation(images, proprioception if config.proprioception else None)
     assert_same(both[1].encode(observation), both[0].encode(observation))

@@ -103,17 +103,17 @@ def test_dino_wm_lays_a_token_out_as_visual_proprioceptive_action():
 def test_proprioception_follows_the_visual_components(kind, config):
     model = build(kind, config)
     images = torch.rand(1, 2, 3, config.image_size, config.image_size)
-    felt = torch.randn(1, 2, config.proprioception)
-    latents = model.encode(Observation(images, felt))
+    proprioception = torch.randn(1, 2, config.proprioception)
+    latents = model.encode(Observation(images, proprioception))
     assert latents.shape == (1, 2, *model.latent_shape)
     assert model.visual_width == 8
     without = model.encode(Observation(images))
     assert torch.equal(without[..., :8], latents[..., :8])
     assert not torch.isclose(without[..., 8:], latents[..., 8:]).any()
-    mean = model.encode(Observation(images, torch.zeros_like(felt)))
+    mean = model.encode(Observation(images, torch.zeros_like(proprioception)))
     assert torch.equal(mean, without)
     with pytest.raises(ValueError, match='components'):
-        model.encode(Observation(images, felt[..., 1:]))
+        model.encode(Observation(images, proprioception[..., 1:]))
 
 
 @pytest.mark.parametrize(('kind', 'config'), MODELS, ids=IDS)

@@ -57,7 +57,7 @@ class Script:
         self.inputs = SensorSpec(proprioception=space)
         self.events = []
         self.images = []
-        self.felt = []
+        self.proprioception = []
         self.plans = SimpleNamespace(plan=SimpleNamespace(solve_time_s=solve_time_s))
 
     def reset(self):
@@ -69,7 +69,7 @@ class Script:
 
     def add_measurement(self, name, data, stamp_ns):
         self.events.append((name, stamp_ns))
-        self.felt.append(data)
+        self.proprioception.append(data)
 
     def observe(self, image, stamp_ns):
         self.events.append(('observe', stamp_ns))
@@ -131,8 +131,9 @@ def test_the_robot_of_every_task_can_be_driven(task):
     assert episode.monitor.ended
     np.testing.assert_array_equal(script.images[0], robot.goal_image())
     assert not np.array_equal(script.images[-1], script.images[1]), 'it has moved'
-    if script.felt:
-        assert script.felt[0].tolist() == [0.0, 0.0] and script.felt[-1][0] > 0.0
+    if script.proprioception:
+        assert script.proprioception[0].tolist() == [0.0, 0.0]
+        assert script.proprioception[-1][0] > 0.0
 
 
 def test_a_model_that_feels_is_not_driven_blindly():

@@ -32,7 +32,7 @@ def joints(stamp, velocity):
     )  # fmt: skip
 
 
-def write_bag(path, felt_until_s=9.0, velocity=0.1):
+def write_bag(path, proprioception_until_s=9.0, velocity=0.1):
     """Two seconds: cameras at 10 Hz, the right one 10 ms later, joints at 50 Hz."""
     messages = [(SECOND, '/goal_image', image(goal(), SECOND))]
     for index in range(20):
@@ -42,7 +42,7 @@ def write_bag(path, felt_until_s=9.0, velocity=0.1):
                              image(shown(camera), stamp)))  # fmt: skip
     for index in range(100):
         stamp = SECOND + 20 * index * MILLISECOND
-        if stamp < SECOND + felt_until_s * SECOND:
+        if stamp < SECOND + proprioception_until_s * SECOND:
             messages.append((stamp, '/proprioception', joints(stamp, velocity)))
     with BagWriter(path) as bag:
         for time_ns, topic, message in sorted(messages, key=lambda item: item[0]):
@@ -72,7 +72,7 @@ def test_all_sensors_together_drive(model, tmp_path):
 
 
 def test_without_joints_the_robot_stops_and_the_reason_names_them(model, tmp_path):
-    bag = write_bag(tmp_path / 'bag', felt_until_s=1.0)
+    bag = write_bag(tmp_path / 'bag', proprioception_until_s=1.0)
     report = run(model, bag, tmp_path / 'out')[1]
     last = report['stops'][-1]
     assert last['state'] == 'STALE_IMAGE'
@@ -80,7 +80,7 @@ def test_without_joints_the_robot_stops_and_the_reason_names_them(model, tmp_pat
     assert 1.4 < last['from_s'] < 1.7
 
 
-def test_what_is_felt_changes_the_commands_and_is_refused_where_it_is_not_finite(model, tmp_path):
+def test_proprioception_changes_the_commands_and_is_refused_where_it_is_not_finite(model, tmp_path):
     hashes = set()
     for velocity in (0.1, 1.0):
         bag = write_bag(tmp_path / f'bag{velocity}', velocity=velocity)

@@ -1,4 +1,4 @@
-"""The point mass as a task of sim_robot: what it feels over DDS, and what commands do to it."""
+"""The point mass as a task of sim_robot: its proprioception over DDS, its motion by commands."""
 
 import json
 
@@ -24,25 +24,25 @@ def test_it_feels_a_velocity_with_each_picture_and_keeps_some_of_it_without_comm
         'grasp_ros.tools.sim_robot', '--ros-args', '-p', 'task:=point_maze', '-p', f'seed:={SEED}'
     ) as child:
         node = graph.node()
-        images, felt, poses = [], [], []
+        images, proprioception, poses = [], [], []
         node.create_subscription(Image, 'image', images.append, image_qos())
-        node.create_subscription(TwistStamped, 'proprioception', felt.append, 10)
+        node.create_subscription(TwistStamped, 'proprioception', proprioception.append, 10)
         node.create_subscription(PoseStamped, 'ground_truth/pose', poses.append, 10)
         command = node.create_publisher(TwistStamped, 'command', command_qos())
-        assert graph.spin_until(lambda: images and felt and poses), child.output
+        assert graph.spin_until(lambda: images and proprioception and poses), child.output
         assert graph.spin_until(command.get_subscription_count)
-        assert felt[-1].twist.linear.x == felt[-1].twist.linear.y == 0.0
+        assert proprioception[-1].twist.linear.x == proprioception[-1].twist.linear.y == 0.0
         push = TwistStamped()
         push.twist.linear.x = 0.5
         command.publish(push)
-        assert graph.spin_until(lambda: felt[-1].twist.linear.x > 0.05), child.output
+        assert graph.spin_until(lambda: proprioception[-1].twist.linear.x > 0.05), child.output
         # Commanded for half a second, it goes on coasting after that.
         graph.spin_for(1.0)
-        assert felt[-1].twist.linear.x > 0.05
+        assert proprioception[-1].twist.linear.x > 0.05
         start, end = poses[0].pose.position, poses[-1].pose.position
         assert np.hypot(end.x - start.x, end.y - start.y) > 0.02
         stamps = {stamp_ns(message.header.stamp) for message in images}
-        together = [stamp_ns(message.header.stamp) in stamps for message in felt[1:-1]]
+        together = [stamp_ns(message.header.stamp) in stamps for message in proprioception[1:-1]]
         assert np.mean(together) > 0.8, 'a picture may be lost, but stamps are the same'
 
 

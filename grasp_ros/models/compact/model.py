@@ -66,7 +66,7 @@ class CameraFusion(nn.Module):
 class CompactModel(nn.Module):
     """Convolutional encoder, residual MLP predictor, heads, and a decoder for people to look at.
 
-    A latent is what the images tell, and behind it the normalised proprioception, where there
+    A latent is what the images show, and behind it the normalised proprioception, where there
     is any. In goals, which have none, that part is zero and never looked at: the latent distance
     leaves it out, and the time-to-reach head is told which of its ends is a goal.
 
@@ -171,17 +171,17 @@ class CompactModel(nn.Module):
 
     @property
     def visual_width(self) -> int:
-        """Elements of a latent that images tell; the others come from proprioception."""
+        """Elements of a latent that images show; the others come from proprioception."""
         return self.config.latent_dim
 
     @torch.no_grad()
     def encode(self, observation: Observation) -> Tensor:
         """Observations of K frames to latents (B, K, D), without gradients."""
         images = observation.images.to(self.device, self.dtype)
-        felt = observation.proprioception
-        if felt is not None:
-            felt = felt.to(self.device, self.dtype).flatten(0, 1)
-        return self.embed(images.flatten(0, 1), felt).unflatten(0, images.shape[:2])
+        proprioception = observation.proprioception
+        if proprioception is not None:
+            proprioception = proprioception.to(self.device, self.dtype).flatten(0, 1)
+        return self.embed(images.flatten(0, 1), proprioception).unflatten(0, images.shape[:2])
 
     def embed(self, images: Tensor, proprioception: Tensor | None = None) -> Tensor:
         """Images to latents (N, D), with gradients.
@@ -237,7 +237,7 @@ class CompactModel(nn.Module):
     def time_to_reach(self, latents: Tensor, goal: Tensor) -> Tensor:
         """Model steps from latents (..., D) to goals (..., D); leading shapes broadcast.
 
-        Of a goal only what images tell is looked at: to be there, whatever is felt.
+        Of a goal only what images show is looked at: to be there, whatever the proprioception.
         """
         if mlp.records_gradients():
             here, there = self._as_start(latents), self._as_goal(goal)
@@ -273,12 +273,12 @@ class CompactModel(nn.Module):
         return functional.pad(latents, (0, 1))
 
     def _as_goal(self, goal: Tensor) -> Tensor:
-        """Goals (..., D) as the head's input; with proprioception, (..., D + 1): nothing felt."""
-        felt = self.config.proprioception
-        if not felt:
+        """Goals (..., D) as the head takes them; with proprioception (..., D + 1), without it."""
+        width = self.config.proprioception
+        if not width:
             return goal
-        seen = functional.pad(goal[..., : self.config.latent_dim], (0, felt))
-        return functional.pad(seen, (0, 1), value=1.0)
+        observed = functional.pad(goal[..., : self.config.latent_dim], (0, width))
+        return functional.pad(observed, (0, 1), value=1.0)
 
     def _both_ends(self, latents: Tensor, goal: Tensor) -> tuple[Tensor, int]:
         """Latents (..., D) and goals (..., D) as rows (R + G, D or D + 1), and R."""

@@ -229,11 +229,11 @@ def _described(
             f'frame skip {frame_skip} times {", ".join(action.names)} makes '
             f'{frame_skip * len(action.names)}; name the right --task or --frame-skip'
         )
-    felt = _proprioception(statistics, options) if config.proprioception else None
-    if felt is not None and len(felt.names) != config.proprioception:
+    proprioception = _proprioception(statistics, options) if config.proprioception else None
+    if proprioception is not None and len(proprioception.names) != config.proprioception:
         raise CheckpointError(
-            f'{options.checkpoint}: the model feels {config.proprioception} components of '
-            f'proprioception, but the statistics are of {len(felt.names)}'
+            f'{options.checkpoint}: the model takes {config.proprioception} components of '
+            f'proprioception, but the statistics are of {len(proprioception.names)}'
         )
     rate = options.control_rate or statistics.get('control_rate')
     if not rate:
@@ -244,7 +244,7 @@ def _described(
         'model_dt': frame_skip / rate,
         'frame_skip': frame_skip,
         'action': action,
-        'proprioception': felt,
+        'proprioception': proprioception,
         'calibration': Calibration(one_step_latent=options.one_step_latent),
         'training': {'converted_from': options.checkpoint.name, 'task': options.task},
     }
@@ -264,8 +264,8 @@ def _proprioception(
         return ProprioceptionManifest.model_validate(statistics.get('proprioception'))
     except ValueError as error:
         raise CheckpointError(
-            f'{options.statistics}: the model feels, but its "proprioception" is not as it must '
-            f'be: {error}'
+            f'{options.statistics}: the model takes proprioception, but "proprioception" is not '
+            f'as it must be there: {error}'
         ) from error
 
 

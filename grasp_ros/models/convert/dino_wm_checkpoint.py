@@ -68,7 +68,7 @@ def _config(
     source: str,
 ) -> DinoWmConfig:
     embed = tensor(weights, 'action_encoder.patch_embed.weight', 3, source)
-    felt = weights.get('proprio_encoder.patch_embed.weight')
+    proprioception = weights.get('proprio_encoder.patch_embed.weight')
     layer = 'predictor.transformer.layers.0'
     inner = tensor(weights, f'{layer}.0.to_qkv.weight', 2, source).shape[0] // 3
     heads = _heads(contents, settings, f'{layer}.0.heads', source)
@@ -95,8 +95,8 @@ def _config(
             frames=frames,
             action_dim=embed.shape[1],
             action_width=embed.shape[0],
-            proprioception=0 if felt is None else felt.shape[1],
-            proprio_width=0 if felt is None else felt.shape[0],
+            proprioception=0 if proprioception is None else proprioception.shape[1],
+            proprio_width=0 if proprioception is None else proprioception.shape[0],
             depth=count(weights, 'predictor.transformer.layers.'),
             heads=heads,
             head_width=inner // heads,

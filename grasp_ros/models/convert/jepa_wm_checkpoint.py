@@ -21,7 +21,7 @@ from grasp_ros.models.published.jepa_wm import JepaWmConfig
 
 PARTS = ('predictor', 'proprio_encoder')
 PUBLISHED_HEADS, PUBLISHED_WINDOW, PUBLISHED_IMAGE_SIZE = 16, 2, 224
-"""Not told by the weights: heads, frames looked back on, and the images' side, px."""
+"""Not to be seen in the weights: heads, frames looked back on, and the images' side, px."""
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RENAMED = {'state_encoder': 'proprio_encoder'}
 """Parts with another name in older files."""
@@ -44,15 +44,15 @@ def convert(
     weights = {name: value for name, value in tensors.items() if name.split('.')[0] in PARTS}
     weights |= encoder_weights(encoder, source)
     weights |= {'image_mean': torch.tensor(IMAGE_MEAN), 'image_std': torch.tensor(IMAGE_STD)}
-    felt = weights.get('proprio_encoder.patch_embed.weight')
+    proprioception = weights.get('proprio_encoder.patch_embed.weight')
     sizes = encoder_sizes(weights, source)
     try:
         config = JepaWmConfig(
             image_size=PUBLISHED_IMAGE_SIZE,
             history=PUBLISHED_WINDOW,
             action_dim=tensor(weights, 'predictor.action_encoder.weight', 2, source).shape[1],
-            proprioception=0 if felt is None else felt.shape[1],
-            proprio_width=0 if felt is None else felt.shape[0],
+            proprioception=0 if proprioception is None else proprioception.shape[1],
+            proprio_width=0 if proprioception is None else proprioception.shape[0],
             visual_width=tensor(weights, 'predictor.predictor_embed.weight', 2, source).shape[0],
             depth=count(weights, 'predictor.predictor_blocks.'),
             heads=PUBLISHED_HEADS,

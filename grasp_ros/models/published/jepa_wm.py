@@ -124,8 +124,8 @@ class _Predictor(nn.Module):
 
     def forward(self, latents: Tensor, actions: Tensor, visual_width: int) -> Tensor:
         """Latents (N, H, P, D) and actions (N, H, A) to latents (N, P, D)."""
-        seen, felt = latents[..., :visual_width], latents[..., visual_width:]
-        tokens = torch.cat([self.predictor_embed(seen), felt], dim=-1).flatten(1, 2)
+        visual, proprioception = latents[..., :visual_width], latents[..., visual_width:]
+        tokens = torch.cat([self.predictor_embed(visual), proprioception], dim=-1).flatten(1, 2)
         conditions = self.action_encoder(actions)
         places = len(tokens[0])
         rotation = self.cosine[:places], self.sine[:places]
@@ -136,8 +136,8 @@ class _Predictor(nn.Module):
         last = self.predictor_blocks[-1]
         tokens = last(tokens, conditions, rotation, None, self.tokens, newest_only=True)
         tokens = self.predictor_norm(tokens)
-        visual, felt = tokens[..., : self.inner_visual], tokens[..., self.inner_visual :]
-        return torch.cat([self.predictor_proj(visual), felt], dim=-1)
+        visual, proprioception = tokens[..., : self.inner_visual], tokens[..., self.inner_visual :]
+        return torch.cat([self.predictor_proj(visual), proprioception], dim=-1)
 
 
 class _Block(nn.Module):

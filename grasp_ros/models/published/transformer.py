@@ -327,15 +327,15 @@ class PatchModel(nn.Module):
         visual = self._see(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         if not self.proprioception:
             return visual
-        felt = observation.proprioception
-        if felt is None:
-            felt = visual.new_zeros(*images.shape[:2], self.proprioception)
-        if felt.shape[-1] != self.proprioception:
+        proprioception = observation.proprioception
+        if proprioception is None:
+            proprioception = visual.new_zeros(*images.shape[:2], self.proprioception)
+        if proprioception.shape[-1] != self.proprioception:
             raise ValueError(
-                f'proprioception has {felt.shape[-1]} components, but the model was trained with '
-                f'{self.proprioception}'
+                f'proprioception has {proprioception.shape[-1]} components, but the model was '
+                f'trained with {self.proprioception}'
             )
-        embedded = self.proprio_encoder(felt.to(self.device, self.dtype))[:, :, None]
+        embedded = self.proprio_encoder(proprioception.to(self.device, self.dtype))[:, :, None]
         return torch.cat([visual, embedded.expand(*visual.shape[:3], -1)], dim=-1)
 
     def _see(self, images: Tensor) -> Tensor:

@@ -279,9 +279,9 @@ def _goal_terms(
     flat = state.states.flatten(-dims)
     if distance.kind == 'latent':
         gap = flat - problem.goal.flatten(-dims)[:, None]
-        told = torch.zeros(distance.model.latent_shape, dtype=torch.float64, device=flat.device)
-        visual(distance.model, told).fill_(1.0)
-        share = weight.double()[:, None] * told.flatten() / told.sum()
+        observed = torch.zeros(distance.model.latent_shape, dtype=torch.float64, device=flat.device)
+        visual(distance.model, observed).fill_(1.0)
+        share = weight.double()[:, None] * observed.flatten() / observed.sum()
         matrix = torch.diag_embed(share).expand(len(flat), -1, -1, -1)
         return share * gap.double(), matrix
     with torch.enable_grad():

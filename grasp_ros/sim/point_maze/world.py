@@ -1,7 +1,7 @@
 """A point mass in a U-shaped maze: commands accelerate it, so one picture does not show its state.
 
 Frames and the camera are those of `walled_world`. A state is (x, y, velocity x, velocity y) in
-metres and m/s; a robot feels its velocity and sees its position.
+metres and m/s; velocity is proprioception, position is seen.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the picture of a goal does not tell, as its proprioception, changes no plan."""
+"""What the image of a goal does not show, as its proprioception, changes no plan."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ CASES = [(name, {}) for name in LIGHT] + [
 
 
 class HalfSeen(SmoothModel):
-    """Pictures tell the first two of four components."""
+    """Images show the first two of four components."""
 
     visual_width = 2
 
