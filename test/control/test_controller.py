@@ -199,10 +199,25 @@ def test_a_report_holds_the_images_that_it_was_made_from():
     rig = Rig().running(3.0, -2.0)
     rig.observe()
     report = rig.plan()
-    assert report.goal.image is report.goal.data.images[0] or np.array_equal(
-        report.goal.data.images[0], picture(3.0, -2.0)
-    )
+    assert np.array_equal(report.goal.data.images[0], picture(3.0, -2.0))
     assert np.array_equal(report.encoded.data.images[0], picture(*rig.position))
+    assert report.encoded.context.newest[0].tolist() == pytest.approx(rig.position)
+    assert report.goal_distance == pytest.approx(np.square(rig.position - [3.0, -2.0]).mean())
+    assert report.image_check.fault == ''
+
+
+def test_a_report_of_an_image_that_cannot_be_decoded_knows_nothing_of_it():
+    rig = Rig().running()
+
+    def corrupt():
+        raise ValueError('corrupt')
+
+    rig.controller.observe(corrupt, rig.now)
+    report = rig.plan()
+    assert (report.state, report.reason) == (State.STALE_IMAGE, 'ValueError: corrupt')
+    assert report.encoded is report.image_check is None
+    assert np.isnan(report.goal_distance)
+    assert report.planning_delay_s == CONFIG.planning_delay
 
 
 # The horizon and the warm start.
