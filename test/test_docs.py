@@ -170,6 +170,19 @@ def test_parameters_exist(page):
     assert set(named) - files <= known
 
 
+def test_the_walk_names_what_is_in_its_files():
+    """`NAME` in `FILE`, or `NAME` and `NAME` in `FILE`: a class, function or method."""
+    text = re.sub(r'\s+', ' ', prose(ROOT / 'docs' / 'architecture.md'))
+    pairs = re.findall(r'((?:`[\w.]+`(?:,| and)? )+)in `(grasp_ros/[\w/]+\.py)`', text)
+    assert len(pairs) > 20
+    for names, file in pairs:
+        for full in re.findall(r'`([\w.]+)`', names):
+            source, parts = (ROOT / file).read_text(), full.split('.')
+            assert re.search(rf'^(class|def) {parts[0]}\b', source, re.MULTILINE), (full, file)
+            for method in parts[1:]:
+                assert re.search(rf'^    def {method}\b', source, re.MULTILINE), (full, file)
+
+
 def commands(page):
     """The commands of a page, split into words, with the arguments that make hands on."""
     block = '\n'.join(re.findall(r'^ *```sh\n(.*?)^ *```$', page.read_text(), re.M | re.S))

@@ -23,7 +23,7 @@ CONSTANTS = {
     'signal check': SPIN_S,
     'graph and file check': CHECK_S,
     'two checks': 2 * CHECK_S,
-    'chunk of the bag': 0.2,  # at the rate of pictures that the harness sends
+    'chunk of the bag': 0.2,  # at the rate of images that the harness sends
     'end of the recorder': 1.5,  # the process, with its interpreter
 }
 """Named timeouts that are no parameters, seconds."""
@@ -94,37 +94,37 @@ _CAMERA = (
     ),
     Fault(
         'camera freezes by content',
-        'the same picture again and again although the model expects visible motion',
+        'the same image again and again although the model expects visible motion',
         State.BAD_IMAGE,
         _STOP,
-        'another picture',
+        'another image',
         ('frozen_timeout', 'two camera periods', 'planner.deadline'),
         'frozen_tolerance',
     ),
     Fault(
         'camera goes dark',
-        'mean of the picture',
+        'mean of the image',
         State.BAD_IMAGE,
         _STOP,
-        'a brighter picture',
+        'a brighter image',
         ('camera period', 'planner.deadline'),
         'min_brightness',
     ),
     Fault(
         'camera is covered',
-        'standard deviation of the picture',
+        'standard deviation of the image',
         State.BAD_IMAGE,
         _STOP,
-        'a picture with more contrast',
+        'an image with more contrast',
         ('camera period', 'planner.deadline'),
         'min_contrast',
     ),
     Fault(
         'camera shows something unfamiliar',
-        'distance from the training data, calibrated on held-out pictures',
+        'distance from the training data, calibrated on held-out images',
         State.BAD_IMAGE,
         'warning, then stop',
-        'a familiar picture',
+        'a familiar image',
         ('novel_images', 'camera period', 'planner.deadline'),
         'max_novelty',
     ),
@@ -337,7 +337,7 @@ _TOPICS = (
         'harmless parameter changed while active',
         'its row in the table of parameters',
         State.BAD_IMAGE,
-        'takes effect in the next plan (min_brightness, say, on a picture that is darker now)',
+        'takes effect in the next plan (min_brightness, say, on an image that is darker now)',
         'the value before',
         ('camera period', 'planner.deadline'),
     ),
