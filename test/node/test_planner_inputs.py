@@ -137,7 +137,7 @@ def changed(**fields):
 
 
 BAD = [
-    (changed(height=0, width=0, step=0, data=array('B')), ['picture is empty: 0 x 0 pixels']),
+    (changed(height=0, width=0, step=0, data=array('B')), ['image is empty: 0 x 0 pixels']),
     (changed(step=100), ['step is 100 bytes', '64 pixels in rgb8', '192']),
     (changed(encoding='16UC1'), ["encoding '16UC1' is not supported", 'rgb8, bgr8']),
     (changed(encoding='yuv422_yuy2'), ["encoding 'yuv422_yuy2' is not supported"]),
