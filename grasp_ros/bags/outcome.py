@@ -15,8 +15,8 @@ from grasp_ros.bags.events import Event, GoalGiven, Refused, is_image
 from grasp_ros.bags.message_types import PLAN, STATUS, header, make_message, time_message, typestore
 from grasp_ros.bags.virtual_node import Outcome, Replan, Tick
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.control.controller import PlanReport
 from grasp_ros.control.factory import PlannerStack
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.commands import CommandLayout
 from grasp_ros.messages.status import LoopStatistics, build_status, plan_fields

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from grasp_ros.bags.events import Event, GoalGiven, ImageSeen, ProprioceptionReceived, Refused
-from grasp_ros.control.controller import Controller, PlanReport
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command
 from grasp_ros.models.sensors import PROPRIOCEPTION
 

@@ -73,7 +73,7 @@ class CommandLoop:
 
         Args:
             now_ns: present time of the stamps' clock.
-            steady_ns: present time of the arrivals' clock, or None to judge by stamps only.
+            steady_ns: present time of the arrivals' clock, or None to go by stamps only.
         """
         before, timeout_s = self._last_now_ns, self._config.image_timeout
         if before is not None and now_ns < before - timeout_s * NANOSECONDS:

@@ -20,7 +20,7 @@ from grasp_ros.messages.images import encode_compressed, encode_raw, lazy_decode
 from grasp_ros.msg import ActionPlan
 
 if TYPE_CHECKING:  # it imports torch, which the commands and the simulated robot do without
-    from grasp_ros.control.controller import PlanReport
+    from grasp_ros.control.planning_loop import PlanReport
 
 MESSAGE_TYPES: dict[str, type[Any]] = {
     'builtin_interfaces/msg/Duration': Duration,

@@ -20,7 +20,7 @@ from grasp_ros.bags.message_types import COMPRESSED_IMAGE, IMAGE, BagError
 from grasp_ros.bags.reader import BagReader
 from grasp_ros.bags.virtual_node import Pace, Replan, Tick, VirtualNode
 from grasp_ros.bags.writer import BagWriter
-from grasp_ros.control.controller import PlanReport
+from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import Command, State
 from grasp_ros.messages.images import ImageError, encode_compressed, lazy_decoder
 from grasp_ros.tools import replay
