@@ -275,3 +275,28 @@ def of_the_first(value: float) -> float:
     said = [value]
     distributed.broadcast_object_list(said, src=0)
     return said[0]
+
+
+def tensorboard_log(folder: Path) -> Log:
+    """A log that TensorBoard shows with `tensorboard --logdir FOLDER`.
+
+    Args:
+        folder: of the event files.
+
+    Raises:
+        ValueError: if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError(
+            '--tensorboard needs a package that is not installed: pip install tensorboard'
+        ) from error
+    writer = SummaryWriter(str(folder))
+
+    def log(phase: str, iteration: int, terms: Mapping[str, float]) -> None:
+        for name, value in terms.items():
+            writer.add_scalar(f'{phase}/{name}', value, iteration)
+        writer.flush()
+
+    return log

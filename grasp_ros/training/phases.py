@@ -16,7 +16,6 @@ from grasp_ros.training.data.dataset import Dataset, draw_windows
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.loop import EarlyStop, Log, Loss, finished, run_phase, share
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
-from grasp_ros.training.losses.manifold import denoiser_loss
 from grasp_ros.training.losses.time_to_reach import (
     ReachLabels,
     graph_reach_loss,
@@ -39,6 +38,9 @@ LABEL_STREAM, HELD_OUT_STREAM = 13, 17
 PRECISIONS = {'float32': None, 'bfloat16': torch.bfloat16}
 FITTED_IMAGES = 2000
 HELD_OUT_BATCHES = 8
+MIN_NOISE, MAX_NOISE = 0.05, 1.0
+MANIFOLD_QUANTILE = 0.99
+CALIBRATED = 20000
 
 
 class Trainer:
@@ -201,7 +203,7 @@ class Trainer:
         )
 
     def manifold(self, latents: EpisodeLatents) -> None:
-        """The denoiser that knows which latents are those of pictures."""
+        """The denoiser that knows which latents are those of images, and its bound."""
         self._run(
             'manifold',
             self.model.denoiser,
@@ -209,6 +211,7 @@ class Trainer:
             self._config.manifold_iterations,
             1e-3,
         )
+        calibrate_manifold(self.model, latents, np.random.default_rng(self._config.seed))
 
     def _label(self, latents: EpisodeLatents) -> ReachLabels:
         config, dataset = self._config, self._dataset
@@ -277,3 +280,34 @@ def decoder_loss(
     episode, step = draw_windows(dataset.lengths, 0, batch, rng)
     images = dataset.images(episode, step).to(model.device)
     return {'total': reconstruction_error(model, latents.at(episode, step), images)}
+
+
+def denoiser_loss(
+    model: CompactModel, latents: EpisodeLatents, batch: int, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """Squared error of the noise that the denoiser takes away.
+
+    Args:
+        model: its denoiser is trained.
+        latents: of recorded motion.
+        batch: latents in an iteration.
+        rng: draws them, and noise of log-uniform strength.
+    """
+    flat = latents.flat
+    clean = flat[rng.integers(0, len(flat), batch)]
+    strength = np.exp(rng.uniform(np.log(MIN_NOISE), np.log(MAX_NOISE), (batch, 1)))
+    noise = torch.from_numpy(strength * rng.standard_normal(clean.shape)).to(clean)
+    weight = torch.from_numpy(strength**-1).to(clean)
+    error = model.denoiser(clean + noise) + noise
+    return {'total': (weight * error.square()).mean()}
+
+
+@torch.no_grad()
+def calibrate_manifold(
+    model: CompactModel, latents: EpisodeLatents, rng: np.random.Generator
+) -> None:
+    """Set the bound to what one in a hundred latents of motion exceeds."""
+    flat = latents.flat
+    chosen = flat[rng.integers(0, len(flat), CALIBRATED)]
+    model.manifold_bound.fill_(1.0)
+    model.manifold_bound.copy_(torch.quantile(model.off_manifold(chosen), MANIFOLD_QUANTILE))

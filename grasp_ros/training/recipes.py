@@ -3,91 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+
+def _setting(default: Any, meaning: str) -> Any:
+    """Field of `TrainConfig`, whose meaning is the help text of its command-line option."""
+    return field(default=default, metadata={'help': meaning})
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of a training run; the defaults reproduce the model of the default task.
+    """Settings of a training run; the defaults reproduce the model of the default task."""
 
-    Attributes:
-        task: name in grasp_ros.sim.registry.
-        seed: of all randomness.
-        layouts: worlds that data are collected in.
-        episodes: of all worlds together.
-        length: actions of an episode.
-        near_door: fraction of the episodes that start near a door.
-        iterations: of encoder and predictor.
-        reach_iterations: of the time-to-reach head.
-        decoder_iterations: of the decoder.
-        on_policy_episodes: driven with the trained model, to finetune it with; 0 for none.
-        finetune_iterations: of encoder and predictor, half of them on those episodes.
-        predictor_iterations: of the predictor alone, on frozen latents; half of its windows are
-            of episodes that the model drives once more, where there are such.
-        manifold_iterations: of the denoiser that knows the manifold of latents.
-        batch: windows, and pictures of the decoder, in an iteration.
-        reach_batch: pairs in an iteration of the head.
-        reach_graphs: worlds whose graphs over latents label the head's pairs; 0 for a head that is
-            trained by constraints on the recorded motion.
-        reach_farthest: model steps up to which random pairs are pushed apart.
-        smoothness: weight of this term in the encoder's loss, as the next three.
-        inverse_dynamics: of single actions.
-        displacement: of inverse dynamics over several steps.
-        reconstruction: of decoded pictures.
-        decoded: one window in so many is decoded for that.
-        learning_rate: of encoder and predictor, at its highest.
-        latent_dim: D.
-        hidden: width of the predictor.
-        channels: of the encoder's first layers.
-        encoder_hidden: width of the encoder's last hidden layer.
-        reach_hidden: width of the head.
-        probe_limit_px: gate of the linear probe for the robot's position.
-        manifold_hidden: width of the denoiser; 0 for none.
-        keypoints: of the encoder; 0 for none.
-        span: model steps of the rollouts that encoder and predictor learn from.
-        predictor_span: model steps of the rollouts that the predictor alone learns from.
-        patience: encoder and predictor stop early after so many evaluations on held-out data
-            without gain, one every 250 iterations; 0 for never. Of recorded data only.
-        proprioception: 1 to feel what the data have of it, 0 to see only.
-        precision: float32, or bfloat16 where autocast finds it exact enough.
-    """
-
-    task: str = 'two_room'
-    seed: int = 0
-    layouts: int = 1
-    episodes: int = 4000
-    length: int = 60
-    near_door: float = 0.25
-    iterations: int = 8000
-    reach_iterations: int = 15000
-    decoder_iterations: int = 3000
-    on_policy_episodes: int = 0
-    finetune_iterations: int = 1500
-    predictor_iterations: int = 0
-    manifold_iterations: int = 5000
-    batch: int = 64
-    reach_batch: int = 512
-    reach_graphs: int = 0
-    reach_farthest: int = 60
-    smoothness: float = 0.2
-    inverse_dynamics: float = 1.0
-    displacement: float = 0.0
-    reconstruction: float = 0.0
-    decoded: int = 4
-    learning_rate: float = 1e-3
-    latent_dim: int = 32
-    hidden: int = 384
-    channels: int = 16
-    encoder_hidden: int = 128
-    reach_hidden: int = 256
-    manifold_hidden: int = 256
-    keypoints: int = 0
-    probe_limit_px: float = 0.5
-    span: int = 25
-    predictor_span: int = 16
-    patience: int = 0
-    proprioception: int = 1
-    precision: str = 'float32'
+    task: str = _setting('two_room', 'name of the simulated task')
+    seed: int = _setting(0, 'seed of all randomness')
+    layouts: int = _setting(1, 'worlds that motion is recorded in')
+    episodes: int = _setting(4000, 'episodes to record, in all worlds together')
+    length: int = _setting(60, 'actions in an episode')
+    near_door: float = _setting(0.25, 'fraction of the episodes that start near a door')
+    iterations: int = _setting(8000, 'optimiser steps of encoder and predictor')
+    reach_iterations: int = _setting(15000, 'optimiser steps of the time-to-reach head')
+    decoder_iterations: int = _setting(3000, 'optimiser steps of the decoder')
+    on_policy_episodes: int = _setting(
+        0, 'episodes that the model drives itself, to finetune it with; 0 for none'
+    )
+    finetune_iterations: int = _setting(
+        1500, 'optimiser steps of encoder and predictor, half of them on those episodes'
+    )
+    predictor_iterations: int = _setting(
+        0,
+        'optimiser steps of the predictor alone on frozen latents, half of its windows of episodes '
+        'that the model drives once more, where there are such',
+    )
+    manifold_iterations: int = _setting(
+        5000, 'optimiser steps of the denoiser that knows the manifold of latents'
+    )
+    batch: int = _setting(64, 'windows in a batch, and images of the decoder')
+    reach_batch: int = _setting(512, 'pairs of latents in a batch of the time-to-reach head')
+    reach_graphs: int = _setting(
+        0,
+        'worlds whose graphs over latents label the pairs of the time-to-reach head; 0 to train it '
+        'by constraints on the recorded motion',
+    )
+    reach_farthest: int = _setting(60, 'model steps up to which random pairs are pushed apart')
+    smoothness: float = _setting(0.2, 'weight of the temporal smoothness of latents')
+    inverse_dynamics: float = _setting(1.0, 'weight of the inverse dynamics of single actions')
+    displacement: float = _setting(0.0, 'weight of the inverse dynamics over several steps')
+    reconstruction: float = _setting(0.0, "weight of decoded images in the encoder's loss")
+    decoded: int = _setting(4, 'of this many windows one is decoded for that')
+    learning_rate: float = _setting(1e-3, 'highest learning rate of encoder and predictor')
+    latent_dim: int = _setting(32, 'components of a latent')
+    hidden: int = _setting(384, 'width of the predictor')
+    channels: int = _setting(16, "channels of the encoder's first layers")
+    encoder_hidden: int = _setting(128, "width of the encoder's last hidden layer")
+    reach_hidden: int = _setting(256, 'width of the time-to-reach head')
+    manifold_hidden: int = _setting(256, 'width of the denoiser; 0 for none')
+    keypoints: int = _setting(0, 'keypoints of the encoder; 0 for none')
+    probe_limit_px: float = _setting(
+        0.5, "acceptance threshold: largest error of a linear probe for the robot's position, px"
+    )
+    span: int = _setting(25, 'model steps of the rollouts that encoder and predictor learn from')
+    predictor_span: int = _setting(
+        16, 'model steps of the rollouts that the predictor alone learns from'
+    )
+    patience: int = _setting(
+        0,
+        'evaluations on held-out data in a row, one every 250 iterations, without gain before '
+        'encoder and predictor stop early; 0 for never',
+    )
+    proprioception: int = _setting(
+        1, 'whether the model takes the proprioception that the data have, 1 or 0'
+    )
+    precision: str = _setting(
+        'float32', 'arithmetic: float32, or bfloat16 where autocast finds it exact enough'
+    )
 
 
 RECIPES: Mapping[str, TrainConfig] = {

@@ -9,9 +9,9 @@ from torch import nn
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import load_model
 from grasp_ros.models.compact.model import SPREAD, CompactConfig, CompactModel, KeypointEncoder
-from grasp_ros.sim.rooms import TWO_ROOM
-from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds
+from grasp_ros.training.data.simulated import record
+from grasp_ros.training.pipeline import write
+from grasp_ros.training.recipes import RECIPES
 
 SIZE, CELL = 32, 4
 
@@ -66,9 +66,9 @@ def test_without_any_feature_it_is_in_the_middle_of_the_picture():
 def test_a_model_with_keypoints_is_saved_and_loaded(tmp_path):
     torch.manual_seed(0)
     model = CompactModel(CompactConfig(keypoints=4, channels=4)).eval()
-    gates = AcceptanceThresholds(0.0, 0.0, 0.0, 1.0)
+    motion = record(RECIPES['two_room'], 1, 2, 5, 0)
     calibration = Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0)
-    write(tmp_path, model, gates, calibration, 0.3, TWO_ROOM, {})
+    write(tmp_path, model, motion, calibration, {})
     loaded, _ = load_model(tmp_path)
     images = torch.rand(3, 3, 64, 64)
     with torch.no_grad():

@@ -19,11 +19,11 @@ import harness.ros_graph  # noqa: F401 (a ROS domain of the test's own)
 from grasp_ros.models.calibration import Calibration
 from grasp_ros.models.checkpoint import save_model
 from grasp_ros.models.compact.model import CompactConfig, CompactModel
-from grasp_ros.sim.rooms import TWO_ROOM
 from grasp_ros.tools.demo import command as demo
 from grasp_ros.tools.demo.processes import NODE_MODULES
-from grasp_ros.training.command import write
-from grasp_ros.training.evaluation.acceptance import AcceptanceThresholds
+from grasp_ros.training.data.simulated import record
+from grasp_ros.training.pipeline import write
+from grasp_ros.training.recipes import RECIPES
 
 pytestmark = pytest.mark.ros
 
@@ -49,11 +49,9 @@ def untrained(tmp_path_factory):
     write(
         folder,
         CompactModel(CompactConfig()),
-        AcceptanceThresholds(0.0, 0.0, 0.0, 1.0),
+        record(RECIPES['two_room'], 1, 2, 5, 0, action_std=1.0),
         Calibration(one_step_latent=1.0, one_step_time_to_reach=1.0),
-        1.0,
-        TWO_ROOM,
-        {},
+        {'task': 'two_room'},
     )
 
     def parameters(horizon):

@@ -12,11 +12,15 @@ from pydantic import ValidationError
 from grasp_ros.models.calibration import Calibration, DistanceCurve
 from grasp_ros.models.checkpoint import MANIFEST_NAME, WEIGHTS_NAME, find_model, read_manifest
 from grasp_ros.models.compact.model import CompactConfig
-from grasp_ros.training.evaluation import calibrate as command
-from grasp_ros.training.evaluation.calibrate import main
-from grasp_ros.training.evaluation.measure import Standing, distance_curve, steady_starts
+from grasp_ros.training.evaluation.calibrate import (
+    Standing,
+    calibrate_model,
+    distance_curve,
+    main,
+    steady_starts,
+    with_novelty,
+)
 from grasp_ros.training.losses.latents import EpisodeLatents
-from grasp_ros.training.losses.manifold import with_novelty
 
 CURVE = DistanceCurve(
     steps=[0, 1, 2], median=[0.1, 1.0, 3.0], high=[0.3, 1.5, 4.0], noise=0.2, noise_ratio=0.1
@@ -103,13 +107,7 @@ def test_a_robot_that_stands_cannot_calibrate():
         )
 
 
-@pytest.fixture
-def little_data(monkeypatch):
-    monkeypatch.setattr(command, 'EPISODES', 20)
-    monkeypatch.setattr(command, 'LENGTH', 20)
-
-
-def test_the_command_touches_nothing_but_the_calibration(tmp_path, little_data):
+def test_a_model_is_calibrated_by_touching_nothing_else(tmp_path):
     shutil.copytree(find_model('two_room'), tmp_path / 'model')
     path = tmp_path / 'model' / MANIFEST_NAME
     before = json.loads(path.read_text())
@@ -119,7 +117,7 @@ def test_the_command_touches_nothing_but_the_calibration(tmp_path, little_data):
     path.write_text(json.dumps(before))
     assert read_manifest(tmp_path / 'model').calibration.latent is None
     weights = (tmp_path / 'model' / WEIGHTS_NAME).read_bytes()
-    assert main(['--model', str(tmp_path / 'model')]) == 0
+    calibrate_model(tmp_path / 'model', episodes=20, length=20)
     assert (tmp_path / 'model' / WEIGHTS_NAME).read_bytes() == weights
     after = json.loads(path.read_text())
     for name in ('latent', 'time_to_reach'):

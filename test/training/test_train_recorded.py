@@ -14,10 +14,9 @@ from grasp_ros.models.checkpoint import load_model
 from grasp_ros.training.command import main
 from grasp_ros.training.data.dataset import draw_windows, frame_numbers
 from grasp_ros.training.evaluation.acceptance import Evaluation, effective_rank, evaluate
-from grasp_ros.training.loop import EarlyStop, run_phase
+from grasp_ros.training.loop import EarlyStop, run_phase, tensorboard_log
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 from grasp_ros.training.losses.world_model import target_steps
-from grasp_ros.training.run_folder import tensorboard_log
 from harness.recorded import write_dots
 
 TINY = [

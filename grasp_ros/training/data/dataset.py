@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
-from grasp_ros.models.action_space import ActionKind
+from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.calibration import Strict
 from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.models.sensors import SensorSpec
@@ -33,6 +33,16 @@ class Dataset(Protocol):
     @property
     def action_dim(self) -> int:
         """Components A of a normalised action."""
+        ...
+
+    @property
+    def description(self) -> Description:
+        """Commands, images and rates."""
+        ...
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What a command is, with its limits and statistics."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""Batches of pictures and actions from recorded motion, rendered when they are needed."""
+"""Motion in the simulated tasks as a dataset, random or on-policy; images are rendered late."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.models.sensors import SensorSpec
-from grasp_ros.sim.motion import MotionData
+from grasp_ros.models.action_space import ActionKind, ActionSpace
+from grasp_ros.models.compact.model import CompactModel
+from grasp_ros.models.manifest import ImagePipeline
+from grasp_ros.models.sensors import CAMERA, SensorSpec
+from grasp_ros.sim.motion import MotionData, collect, collect_layouts
+from grasp_ros.sim.registry import ROOMS
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
+from grasp_ros.training.data.dataset import Description, RecordedAction
+from grasp_ros.training.on_policy import drive
+from grasp_ros.training.recipes import TrainConfig
+
+ON_POLICY_EPISODES_EACH = 4
+LAYOUT_STREAM, ON_POLICY_STREAM = 7, 11
+"""Tell the randomness of the worlds from that of the motion."""
 
 
 class MotionDataset:
@@ -66,6 +77,38 @@ class MotionDataset:
         return tensor.unflatten(0, positions.shape[:-1])
 
     @property
+    def description(self) -> Description:
+        """Commands, images and rates, as a recorded dataset describes them."""
+        space, (height, width) = self.action_space, self._backgrounds.shape[1:3]
+        return Description(
+            action=RecordedAction(
+                kind=space.kind,
+                names=list(space.names),
+                units=list(space.units),
+                low=space.low.tolist(),
+                high=space.high.tolist(),
+            ),
+            image=ImagePipeline(height=height, width=width),
+            cameras=[CAMERA],
+            model_dt=self.worlds[0].control_period,
+        )
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """Velocities within the robot's limits."""
+        limit = self.worlds[0].max_speed
+        return ActionSpace(
+            kind=ActionKind.VELOCITY,
+            names=('linear.x', 'linear.y'),
+            units=('m/s', 'm/s'),
+            low=np.full(2, -limit),
+            high=np.full(2, limit),
+            mean=np.zeros(2),
+            std=np.full(2, self.action_std),
+            frame_skip=1,
+        )
+
+    @property
     def inputs(self) -> SensorSpec:
         """One camera."""
         return SensorSpec()
@@ -89,3 +132,44 @@ class MotionDataset:
         fractions = self.motion.actions / self.worlds[0].max_speed
         padded = np.concatenate([fractions, np.zeros_like(fractions[:, :1])], axis=1)
         return padded.reshape(-1, fractions.shape[-1])
+
+
+def record(
+    config: TrainConfig,
+    layouts: int,
+    episodes: int,
+    length: int,
+    seed: int,
+    action_std: float | None = None,
+) -> MotionDataset:
+    """Random motion in worlds drawn for this seed.
+
+    Args:
+        config: of the task.
+        layouts: worlds to draw.
+        episodes: of all worlds together.
+        length: actions of an episode.
+        seed: of all randomness.
+        action_std: actions are divided by it, m/s; None for their own standard deviation.
+    """
+    task = ROOMS[config.task]
+    rng = np.random.default_rng([seed, LAYOUT_STREAM])
+    worlds = [task.draw(rng) for _ in range(layouts)]
+    if layouts == 1:
+        motion = collect(worlds[0], episodes, length, seed)
+    else:
+        motion = collect_layouts(worlds, episodes // layouts, length, seed, config.near_door)
+    return MotionDataset(worlds, motion, action_std or float(motion.actions.std()))
+
+
+def record_on_policy(
+    config: TrainConfig, model: CompactModel, action_std: float
+) -> MotionDataset:
+    """Episodes that the model itself drives, in worlds that it has not seen."""
+    task = ROOMS[config.task]
+    rng = np.random.default_rng([config.seed, ON_POLICY_STREAM])
+    layouts = min(config.layouts, max(1, config.on_policy_episodes // ON_POLICY_EPISODES_EACH))
+    worlds = [task.draw(rng) for _ in range(layouts)]
+    each = max(1, config.on_policy_episodes // layouts)
+    motion = drive(model, worlds, each, config.length, config.seed, action_std)
+    return MotionDataset(worlds, motion, action_std)

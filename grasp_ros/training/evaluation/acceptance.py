@@ -1,4 +1,4 @@
-"""Whether a trained model is good enough: what is measured on held-out data, and its thresholds."""
+"""Evaluation of a trained model on held-out data, and the thresholds of its acceptance."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.losses.latents import EpisodeLatents, encode_all
 
 JUDGED_PAIRS = 2000
+MAX_OPEN_LOOP_25_PX, MAX_OPEN_LOOP_50_PX = 3.0, 4.0
+MIN_REACH_RANK_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
-class AcceptanceThresholds:
-    """Measured quality of a world model.
+class Acceptance:
+    """Acceptance test in simulation: errors against true positions, with their thresholds.
 
     Attributes:
         probe_px: mean position error of a linear probe of the latent, px.
@@ -37,28 +39,33 @@ class AcceptanceThresholds:
     reach_rank_correlation: float
 
     def failures(self, probe_limit_px: float = 0.5) -> list[str]:
-        """The gates that are missed, in words.
+        """Name the acceptance thresholds that are missed.
 
         Args:
             probe_limit_px: largest probe error, which depends on how much else latents show.
         """
-        limits = {'probe_px': probe_limit_px, 'open_loop_25_px': 3.0, 'open_loop_50_px': 4.0}
+        limits = {
+            'probe_px': probe_limit_px,
+            'open_loop_25_px': MAX_OPEN_LOOP_25_PX,
+            'open_loop_50_px': MAX_OPEN_LOOP_50_PX,
+        }
         missed = [
             f'{name} is {getattr(self, name):.2f}, at most {limit} allowed'
             for name, limit in limits.items()
             if not getattr(self, name) <= limit
         ]
-        if not self.reach_rank_correlation >= 0.95:
+        if not self.reach_rank_correlation >= MIN_REACH_RANK_CORRELATION:
             missed.append(
-                f'reach_rank_correlation is {self.reach_rank_correlation:.3f}, at least 0.95 asked'
+                f'reach_rank_correlation is {self.reach_rank_correlation:.3f}, at least '
+                f'{MIN_REACH_RANK_CORRELATION} asked'
             )
         return missed
 
 
 @torch.no_grad()
-def measure(
+def measure_acceptance(
     model: CompactModel, fit: MotionDataset, held_out: MotionDataset, seed: int
-) -> AcceptanceThresholds:
+) -> Acceptance:
     """Measure a model: the probe is fitted on `fit`, everything is judged on `held_out`."""
     probe = fit_probe(encode_all(model, fit).stacked(), _all_pixels(fit))
     latents, pixels = encode_all(model, held_out).stacked(), _all_pixels(held_out)
@@ -70,7 +77,7 @@ def measure(
         return float(np.linalg.norm(apply_probe(probe, states) - truth, axis=-1).mean())
 
     distance, truth = _distances(model, held_out, latents, pixels, seed)
-    return AcceptanceThresholds(
+    return Acceptance(
         probe_px=error(latents, pixels),
         open_loop_25_px=error(imagined[:, 24], pixels[:, 25]),
         open_loop_50_px=error(imagined[:, 49], pixels[:, 50]),
@@ -130,7 +137,7 @@ MIN_RANK = 2.0
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Measured quality of a world model.
+    """Evaluation of a world model on held-out episodes.
 
     Attributes:
         horizon: model steps at which the next two are given: 1, 2, ..

@@ -1,7 +1,8 @@
-"""One page on a model trained from recorded data: what it sees, imagines, and how well."""
+"""Report page of a trained model: its data, open-loop errors, reconstructions, rollouts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,7 @@ def write_report(
     dataset: Dataset,
     latents: EpisodeLatents,
     evaluation: Evaluation,
+    failures: Sequence[str],
     rng: np.random.Generator,
 ) -> Path:
     """Write the page and its pictures.
@@ -44,6 +46,7 @@ def write_report(
         dataset: held-out motion.
         latents: of every frame of it.
         evaluation: of the model on it.
+        failures: why the model is not acceptable, in words.
         rng: chooses what is shown.
 
     Returns:
@@ -54,7 +57,7 @@ def write_report(
     _save(folder / 'imagined.png', strips)
     plotted = _plot(folder / 'curves.png', evaluation, manifest)
     path = folder / REPORT_NAME
-    path.write_text('\n'.join(_page(manifest, evaluation, steps, plotted)) + '\n')
+    path.write_text('\n'.join(_page(manifest, evaluation, failures, steps, plotted)) + '\n')
     return path
 
 
@@ -140,12 +143,15 @@ def _plot(path: Path, evaluation: Evaluation, manifest: Manifest) -> bool:
 
 
 def _page(
-    manifest: Manifest, evaluation: Evaluation, steps: list[int], plotted: bool
+    manifest: Manifest,
+    evaluation: Evaluation,
+    failures: Sequence[str],
+    steps: list[int],
+    plotted: bool,
 ) -> list[str]:
     """Lines of the page."""
     training, action = manifest.training, manifest.action
     data = training['dataset']
-    failures = evaluation.failures()
     components = [
         f'| {name} | {unit} | {low:.4g} | {high:.4g} | {mean:.4g} | {std:.4g} |'
         for name, unit, low, high, mean, std in zip(
@@ -162,13 +168,15 @@ def _page(
         'For curves of error and goal distance install matplotlib and train again.'
     ]
     return [
+        f'# World model of {training["task"]}' if 'task' in training else
         '# World model from recorded data',
         '',
         f'{data["dataset_steps"]} steps of {manifest.model_dt:g} s in {data["dataset_episodes"]} '
         f'episodes, {manifest.frame_skip} command(s) in a step; trained in '
         f'{training["minutes"]} minutes on {training["threads"]} thread(s).',
         '',
-        *(f'**Not usable:** {failure}.' for failure in failures),
+        *(f'- **Not acceptable:** {failure}.' for failure in failures),
+        *([''] if failures else []),
         f'Actions of kind {action.kind.value}:',
         '',
         '| component | unit | low | high | mean | standard deviation |',
@@ -188,6 +196,7 @@ def _page(
         'learned time to reach correlates with the steps between two frames by '
         f'{evaluation.reach_rank_correlation:.3f}; these are an upper bound of it.',
         '',
+        *_acceptance(training.get('gates')),
         *curves,
         '',
         'Real pictures, and below them what the decoder makes of their latents:',
@@ -198,4 +207,18 @@ def _page(
         f'{", ".join(map(str, steps))}:',
         '',
         '![Imagined and real film strips](imagined.png)',
+    ]
+
+
+def _acceptance(measured: Mapping[str, float] | None) -> list[str]:
+    """Lines on the acceptance test in simulation, where there was one."""
+    if measured is None:
+        return []
+    return [
+        'Against the true positions in the simulator:',
+        '',
+        '| acceptance test | measured |',
+        '|---|---|',
+        *(f'| {name} | {value:.3f} |' for name, value in measured.items()),
+        '',
     ]
