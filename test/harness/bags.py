@@ -61,12 +61,13 @@ def joints(seconds, values):
 
 
 def write_bag(
-    path, images, commands, kind=TWIST_STAMPED, delay=0.0, compressed=False, felt=(), **options
+    path, images, commands, kind=TWIST_STAMPED, delay=0.0, compressed=False, proprioception=(),
+    **options,
 ):
     """Write a bag.
 
     Images are (seconds, rgb) or, recorded at another time than they are stamped with,
-    (seconds, rgb, recorded); commands and what is felt (seconds, values); all are recorded `delay`
+    (seconds, rgb, recorded); commands, proprioception (seconds, values); all are recorded `delay`
     after that.
     """
     entries = []
@@ -74,7 +75,7 @@ def write_bag(
         entries.append((*(recorded or [seconds]), '/image', *image(seconds, rgb, compressed)))
     for seconds, values in commands:
         entries.append((seconds, '/command', kind, command(kind, seconds, values)))
-    for seconds, values in felt:
+    for seconds, values in proprioception:
         entries.append((seconds, '/joint_states', JOINT_STATE, joints(seconds, values)))
     with BagWriter(path, **options) as bag:
         for seconds, topic, type_name, message in sorted(entries, key=lambda entry: entry[0]):

@@ -145,32 +145,32 @@ def test_arrays_need_a_kind_and_may_have_names(tmp_path):
         run(path, tmp_path / 'other', action_kind=relative, action_names=('x',))
 
 
-def felt_at(dataset, episode=0):
+def proprioception_at(dataset, episode=0):
     steps = np.arange(dataset.lengths[episode] + 1)
     return dataset.proprioception(np.full_like(steps, episode), steps).tolist()
 
 
-def test_each_image_has_what_was_felt_nearest_to_it(tmp_path):
+def test_each_image_has_the_proprioception_nearest_to_it(tmp_path):
     """Joints at 25 Hz, not at the moments of the images."""
     commands = [(t / 10, (t, 0)) for t in range(6)]
-    felt = [(0.03 + 0.04 * i, (i, -i)) for i in range(15)]
-    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, felt=felt)
+    values = [(0.03 + 0.04 * i, (i, -i)) for i in range(15)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, proprioception=values)
     _, dataset = run(path, tmp_path / 'data', proprioception_topic='joint_states')
     assert dataset.description.proprioception == ['position.lift', 'position.wrist']
-    assert felt_at(dataset) == [[i, -i] for i in (0, 2, 4, 7, 9, 12)]
+    assert proprioception_at(dataset) == [[i, -i] for i in (0, 2, 4, 7, 9, 12)]
     wrist = {'proprioception_topic': 'joint_states', 'proprioception_names': ('position.wrist',)}
     _, dataset = run(path, tmp_path / 'wrist', **wrist)
-    assert felt_at(dataset) == [[-i] for i in (0, 2, 4, 7, 9, 12)]
+    assert proprioception_at(dataset) == [[-i] for i in (0, 2, 4, 7, 9, 12)]
 
 
-def test_an_image_without_anything_felt_splits_the_episode(tmp_path, capsys):
+def test_an_image_without_proprioception_splits_the_episode(tmp_path, capsys):
     commands = [(t / 10, (t, 0)) for t in range(8)]
-    felt = [(t / 10, (t,)) for t in (0, 1, 2, 3, 5, 6, 7)]
-    path = write_bag(tmp_path / 'bag', numbered(np.arange(8) / 10), commands, felt=felt)
+    values = [(t / 10, (t,)) for t in (0, 1, 2, 3, 5, 6, 7)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(8) / 10), commands, proprioception=values)
     options = {'proprioception_topic': 'joint_states', 'model_dt': 0.1}
     _, dataset = run(path, tmp_path / 'data', **options)
     assert dataset.lengths.tolist() == [3, 2]
-    assert felt_at(dataset, 1) == [[5], [6], [7]]
+    assert proprioception_at(dataset, 1) == [[5], [6], [7]]
     assert '1 images have no proprioception near them' in capsys.readouterr().out
 
 
@@ -188,8 +188,8 @@ def test_an_image_without_anything_felt_splits_the_episode(tmp_path, capsys):
 )
 def test_proprioception_that_is_not_there_is_named(tmp_path, options, fault):
     commands = [(t / 10, (t, 0)) for t in range(6)]
-    felt = [(t / 10, (t, -t)) for t in range(6)]
-    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, felt=felt)
+    values = [(t / 10, (t, -t)) for t in range(6)]
+    path = write_bag(tmp_path / 'bag', numbered(np.arange(6) / 10), commands, proprioception=values)
     with pytest.raises(BagError, match=fault):
         run(path, tmp_path / 'data', **options)
 

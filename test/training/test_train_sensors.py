@@ -64,10 +64,12 @@ def test_the_model_sees_all_cameras_and_feels_and_the_manifest_says_so(folder, t
     assert inputs.names == ('plain', 'mirrored', 'proprioception')
     assert inputs.proprioception.names == ('vx', 'vy')
     assert inputs.proprioception.units == ('m/s', 'm/s')
-    assert inputs.proprioception.mean == pytest.approx(dataset.statistics.felt_mean, abs=0.2)
+    mean = dataset.statistics.proprioception_mean
+    assert inputs.proprioception.mean == pytest.approx(mean, abs=0.2)
     assert model.latent_shape == (10,)
     first = np.array([0]), np.array([5])
-    observation = Observation(dataset.images(*first)[:, None], dataset.felt(*first)[:, None])
+    proprioception = dataset.normalised_proprioception(*first)[:, None]
+    observation = Observation(dataset.images(*first)[:, None], proprioception)
     latents = encode_all(model, dataset)
     assert torch.allclose(model.encode(observation)[0, 0], latents.at(*first)[0], atol=1e-5)
     assert (tmp_path / 'model' / 'report.md').exists()
@@ -79,18 +81,18 @@ def test_proprioception_can_be_left_out(folder, tmp_path):
     assert model.latent_shape == (8,)
 
 
-def test_felt_values_are_normalised_by_the_statistics_of_what_is_trained_on(folder):
+def test_proprioception_is_normalised_by_the_statistics_of_what_is_trained_on(folder):
     train, held_out = RecordedDataset(folder).split(0.3, 0)
     episodes = np.arange(train.episodes)[:, None]
     steps = np.arange(LENGTH)[None]
-    felt = train.felt(*np.broadcast_arrays(episodes, steps)).double()
-    assert felt.mean(dim=(0, 1)).numpy() == pytest.approx([0.0, 0.0], abs=1e-5)
-    assert felt.std(dim=(0, 1), correction=0).numpy() == pytest.approx([1.0, 1.0], abs=1e-5)
+    values = train.normalised_proprioception(*np.broadcast_arrays(episodes, steps)).double()
+    assert values.mean(dim=(0, 1)).numpy() == pytest.approx([0.0, 0.0], abs=1e-5)
+    assert values.std(dim=(0, 1), correction=0).numpy() == pytest.approx([1.0, 1.0], abs=1e-5)
     one = np.array([0]), np.array([3])
     physical = held_out.proprioception(*one)[0].numpy()
     statistics = train.statistics
-    expected = (physical - statistics.felt_mean) / statistics.felt_std
-    assert held_out.felt(*one)[0].numpy() == pytest.approx(expected, abs=1e-5)
+    expected = (physical - statistics.proprioception_mean) / statistics.proprioception_std
+    assert held_out.normalised_proprioception(*one)[0].numpy() == pytest.approx(expected, abs=1e-5)
 
 
 class Clock:

@@ -47,7 +47,7 @@ class Dataset(Protocol):
 
     @property
     def inputs(self) -> SensorSpec:
-        """What a model can see and feel of it."""
+        """Cameras and proprioception that a model can be given."""
         ...
 
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
@@ -57,7 +57,9 @@ class Dataset(Protocol):
         """
         ...
 
-    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+    def normalised_proprioception(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Tensor:
         """Normalised proprioception (*S, Q) at index arrays of shape S; Q may be 0."""
         ...
 

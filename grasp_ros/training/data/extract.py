@@ -52,7 +52,7 @@ class Extraction:
         action_units: of the components; empty for those usual for the type.
         action_low: limits of the components; empty for the lowest and highest recorded.
         action_high: see `action_low`.
-        proprioception_topic: of what the robot feels; empty for none.
+        proprioception_topic: of the proprioception; empty for none.
         proprioception_names: components of it; empty for positions of all joints or all numbers.
         clock: whether time is that of the headers, where images and commands have such, or when
             messages were recorded.
@@ -146,16 +146,16 @@ def extract(wanted: Extraction, folder: Path) -> Counts | None:
             rule = rule or _rule(wanted, stream, images)
             counts.images += len(images.times_ns) + images.refused
             counts.refused += images.refused
-            felt = _proprioception(path, wanted, by_stamp)
+            proprioception = _proprioception(path, wanted, by_stamp)
             if writer is None:
-                names = felt.names if felt else ()
+                names = proprioception.names if proprioception else ()
                 description = _describe(wanted, stream, used, rule, names, source)
                 writer = RecordedWriter(unfinished, description, overwrite=True)
-            if felt is not None:
-                images = _with_proprioception(images, felt, rule, path)
+            if proprioception is not None:
+                images = _with_proprioception(images, proprioception, rule, path)
             values = stream.values[:, used]
             for episode in pair(images.times_ns, stream.times_ns, values, rule):
-                _add(writer, images, episode, felt, rule)
+                _add(writer, images, episode, proprioception, rule)
                 counts.frames += len(episode.frames)
                 counts.episodes += 1
     assert writer is not None and rule is not None
@@ -187,13 +187,13 @@ def _add(
     writer: RecordedWriter,
     images: ImageStream,
     episode: PairedEpisode,
-    felt: ProprioceptionStream | None,
+    proprioception: ProprioceptionStream | None,
     rule: PairingRule,
 ) -> None:
     values = None
-    if felt is not None:
+    if proprioception is not None:
         times = images.times_ns[episode.frames]
-        values = felt.nearest(times, rule.model_dt * NANOSECONDS / 2)[0]
+        values = proprioception.nearest(times, rule.model_dt * NANOSECONDS / 2)[0]
     writer.add(images.pictures(episode.frames), episode.commands, values)
 
 
@@ -209,10 +209,10 @@ def _proprioception(
 
 
 def _with_proprioception(
-    images: ImageStream, felt: ProprioceptionStream, rule: PairingRule, path: Path
+    images: ImageStream, proprioception: ProprioceptionStream, rule: PairingRule, path: Path
 ) -> ImageStream:
     """The images with proprioception within half a step; the others are as if they were lost."""
-    _, known = felt.nearest(images.times_ns, rule.model_dt * NANOSECONDS / 2)
+    _, known = proprioception.nearest(images.times_ns, rule.model_dt * NANOSECONDS / 2)
     if not known.all():
         print(f'{path}: {(~known).sum()} images have no proprioception near them', flush=True)
     return replace(images, times_ns=images.times_ns[known], rows=images.rows[known])
@@ -308,7 +308,7 @@ def _describe(
     stream: CommandStream,
     used: NDArray[np.int64],
     rule: PairingRule,
-    felt: Sequence[str],
+    proprioception: Sequence[str],
     source: dict[str, object],
 ) -> Description:
     names = [stream.names[index] for index in used]
@@ -325,7 +325,7 @@ def _describe(
         cameras=['image'],
         model_dt=rule.model_dt,
         frame_skip=rule.frame_skip,
-        proprioception=list(felt),
+        proprioception=list(proprioception),
         source=source,
     )
 

@@ -32,7 +32,7 @@ def record(
     seed: int = SEED,
     overwrite: bool = False,
 ) -> None:
-    """Write a dataset of point masses: pictures, felt velocities, true states.
+    """Write a dataset of point masses: images, velocities as proprioception, true states.
 
     Args:
         folder: to make.

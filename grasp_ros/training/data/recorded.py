@@ -166,8 +166,8 @@ class Statistics:
     std: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    felt_mean: NDArray[np.float64]
-    felt_std: NDArray[np.float64]
+    proprioception_mean: NDArray[np.float64]
+    proprioception_std: NDArray[np.float64]
 
 
 class RecordedDataset:
@@ -292,11 +292,13 @@ class RecordedDataset:
         if not names:
             return SensorSpec(tuple(self.description.cameras))
         units = tuple(self.description.proprioception_units) or ('',) * len(names)
-        statistics = self.statistics
-        space = ProprioceptionSpace(names, units, statistics.felt_mean, statistics.felt_std)
+        mean, std = self.statistics.proprioception_mean, self.statistics.proprioception_std
+        space = ProprioceptionSpace(names, units, mean, std)
         return SensorSpec(tuple(self.description.cameras), space)
 
-    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+    def normalised_proprioception(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Tensor:
         """Normalised proprioception (*S, Q) at index arrays of shape S; Q may be 0."""
         space = self.inputs.proprioception
         if space is None:
@@ -343,16 +345,16 @@ class RecordedDataset:
                 f'{self.folder}: {", ".join(constant)} is the same in all commands, from which '
                 'nothing can be learned; record motion in it, or leave the component out'
             )
-        felt = np.zeros((1, 0))
+        values = np.zeros((1, 0))
         if self._proprioception is not None:
-            felt = np.array(self._proprioception[used], np.float64)
-        spread = felt.std(axis=0)
+            values = np.array(self._proprioception[used], np.float64)
+        spread = values.std(axis=0)
         return Statistics(
             commands.mean(axis=0),
             commands.std(axis=0),
             low,
             high,
-            felt.mean(axis=0),
+            values.mean(axis=0),
             np.where(spread > 0, spread, 1.0),
         )
 

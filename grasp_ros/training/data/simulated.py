@@ -113,7 +113,9 @@ class MotionDataset:
         """One camera."""
         return SensorSpec()
 
-    def felt(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
+    def normalised_proprioception(
+        self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
+    ) -> Tensor:
         """Nothing (*S, 0)."""
         return torch.empty(*np.shape(steps), 0)
 

@@ -238,7 +238,7 @@ class ProprioceptionStream:
     def nearest(
         self, times_ns: NDArray[np.int64], tolerance_ns: float
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """What was felt nearest to each time.
+        """Proprioception nearest to each time.
 
         Returns:
             Values (T, Q), and whether they are within the tolerance (T,).
@@ -281,11 +281,11 @@ def read_proprioception(
             layout = layout or ProprioceptionLayout(
                 type_name, tuple(names) or _all_names(type_name, item.message)
             )
-            felt = layout.decode(item.message)
+            decoded = layout.decode(item.message)
         except (ProprioceptionError, ValueError) as error:
             raise BagError(f'{bag.path}: {name} at {item.time_ns} ns: {error}') from error
-        if np.isfinite(felt).all():
-            values.append(felt)
+        if np.isfinite(decoded).all():
+            values.append(decoded)
             times.append(item.time_ns if not by_stamp else stamp_ns(item.message) or item.time_ns)
     if layout is None or not values:
         raise BagError(f'{bag.path}: {name} holds no finite proprioception')

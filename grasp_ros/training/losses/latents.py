@@ -75,10 +75,11 @@ def embed(
         images = dataset.images(episodes, steps)
     frames = np.ndim(steps)
     flat = images.reshape(-1, *images.shape[frames:]).to(model.device)
-    felt = None
+    proprioception = None
     if model.config.proprioception:
-        felt = dataset.felt(episodes, steps).reshape(len(flat), -1).to(model.device)
-    return model.embed(flat, felt).float().unflatten(0, np.shape(steps))
+        proprioception = dataset.normalised_proprioception(episodes, steps)
+        proprioception = proprioception.reshape(len(flat), -1).to(model.device)
+    return model.embed(flat, proprioception).float().unflatten(0, np.shape(steps))
 
 
 @torch.no_grad()
