@@ -12,7 +12,6 @@ from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.training.data.dataset import frame_numbers
 from grasp_ros.training.data.simulated import MotionDataset
 from grasp_ros.training.losses.latents import EpisodeLatents
-from grasp_ros.training.losses.manifold import calibrate_manifold, denoiser_loss
 from grasp_ros.training.losses.time_to_reach import reach_loss, sample_pairs
 from grasp_ros.training.losses.world_model import (
     WorldModelWeights,
@@ -23,6 +22,7 @@ from grasp_ros.training.losses.world_model import (
     variance_hinge,
     world_model_loss,
 )
+from grasp_ros.training.phases import calibrate_manifold, denoiser_loss
 
 
 def test_variance_is_wanted_up_to_one():
