@@ -217,7 +217,7 @@ def _given_bag_options(parsed: argparse.Namespace) -> list[str]:
 
 
 def extraction(bags: Path, parsed: argparse.Namespace) -> Extraction:
-    """What the options ask for.
+    """Extraction that the options ask for.
 
     Raises:
         ValueError: naming the option that makes no sense.

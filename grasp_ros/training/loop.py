@@ -46,7 +46,7 @@ class EarlyStop:
 
     @property
     def due(self) -> bool:
-        """Whether to end."""
+        """True when it is time to end."""
         return self.without_gain >= self.patience
 
     @torch.no_grad()
@@ -62,7 +62,7 @@ class EarlyStop:
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """What resumes it."""
+        """State that resumes it."""
         return {
             'best': self.best,
             'best_weights': self.best_weights,
@@ -193,7 +193,7 @@ class _Step(nn.Module):
 
 
 def finished(folder: Path, name: str, iterations: int) -> bool:
-    """Whether phase `name`, which does not stop early, has made all its iterations."""
+    """Test whether a phase that does not stop early has made all its iterations."""
     path = folder / f'{name}.pt'
     return path.exists() and torch.load(path, weights_only=True)['done'] >= iterations
 
@@ -243,17 +243,17 @@ def processes(device: str) -> Iterator[str]:
 
 
 def started_by_torchrun() -> bool:
-    """Whether there are other processes, or could be."""
+    """Test whether `torchrun` started this process."""
     return 'TORCHELASTIC_RUN_ID' in os.environ
 
 
 def several() -> bool:
-    """Whether other processes train, too."""
+    """Test whether several processes train."""
     return distributed.is_available() and distributed.is_initialized()
 
 
 def number() -> int:
-    """Of this process; the first one is 0."""
+    """Rank of this process; 0 for the first, and where there is only one."""
     return distributed.get_rank() if several() else 0
 
 
@@ -269,7 +269,7 @@ def wait_for_all() -> None:
 
 
 def of_the_first(value: float) -> float:
-    """What the first process says: all must decide alike."""
+    """Value that the first process has: all must decide alike."""
     if not several():
         return value
     said = [value]

@@ -191,7 +191,7 @@ class Trainer:
         )
 
     def decoder(self, latents: EpisodeLatents) -> None:
-        """What people look at."""
+        """The decoder, for images that people look at."""
         self._run(
             'decoder',
             self.model.decoder,
@@ -259,7 +259,7 @@ class Trainer:
 
 
 def _some_images(config: TrainConfig, dataset: Dataset) -> Tensor:
-    """Pictures (N, 3, h, w), of several cameras (N, K, 3, h, w), from all over the data."""
+    """Images (N, 3, h, w), of several cameras (N, K, 3, h, w), from all over the data."""
     rng = np.random.default_rng(config.seed)
     if dataset.episodes < FITTED_IMAGES:
         return dataset.images(*draw_windows(dataset.lengths, 0, FITTED_IMAGES, rng))

@@ -1,4 +1,4 @@
-"""How the model of each task is trained: data, sizes, weights of the losses."""
+"""Recipes of the models of each task: data, sizes, weights of the losses."""
 
 from __future__ import annotations
 

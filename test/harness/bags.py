@@ -23,7 +23,8 @@ def to_ns(seconds):
 def image(seconds, rgb, compressed=False):
     fields = {'header': header(to_ns(seconds), 'camera')}
     if compressed:
-        data = np.frombuffer(encode_compressed(rgb, 'png'), np.uint8)
+        encoded = rgb if isinstance(rgb, bytes) else encode_compressed(rgb, 'png')
+        data = np.frombuffer(encoded, np.uint8)
         return COMPRESSED, make_message(COMPRESSED, **fields, format='png', data=data)
     raw = encode_raw(rgb)
     return IMAGE, make_message(
@@ -68,7 +69,7 @@ def write_bag(
 
     Images are (seconds, rgb) or, recorded at another time than they are stamped with,
     (seconds, rgb, recorded); commands, proprioception (seconds, values); all are recorded `delay`
-    after that.
+    after that. Compressed images may be given as bytes, too.
     """
     entries = []
     for seconds, rgb, *recorded in images:

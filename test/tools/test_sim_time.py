@@ -61,7 +61,8 @@ def test_what_drives_at_random_is_recorded_whole_with_a_gap_at_each_reset(tmp_pa
     dataset = RecordedDataset(tmp_path / 'data')
     world = TwoRooms()
     starts = [world.render(make_episode(world, FIRST + n).start[None])[0] for n in range(EPISODES)]
-    firsts = dataset.pictures(np.arange(dataset.episodes), np.zeros(dataset.episodes, int))[:, 0]
+    episodes = np.arange(dataset.episodes)
+    firsts = dataset.stored_images(episodes, np.zeros_like(episodes))[:, 0]
     found = [any((first == start).all() for first in firsts) for start in starts]
     # Pictures are best effort: a busy machine may lose one.
     assert sum(found) >= EPISODES - 1
@@ -72,5 +73,5 @@ def test_what_drives_at_random_is_recorded_whole_with_a_gap_at_each_reset(tmp_pa
     velocity = dataset.action_space.denormalise(actions)[0, 0]
     here = make_episode(world, FIRST + chosen).start[None]
     moved = world.advance(here, velocity[None], 0.1)
-    second = dataset.pictures(np.array([last]), np.array([1]))[0, 0]
+    second = dataset.stored_images(np.array([last]), np.array([1]))[0, 0]
     np.testing.assert_array_equal(second, world.render(moved)[0])

@@ -147,7 +147,7 @@ def test_the_command_needs_a_model(tmp_path, capsys):
 
 
 class Copier:
-    """Encodes a picture to its mean and paints a picture of that; no denoiser."""
+    """Encodes a image to its mean and paints a image of that; no denoiser."""
 
     knows_manifold = False
     device = torch.device('cpu')
@@ -160,20 +160,20 @@ class Copier:
         return latents[:, :, None, None].expand(-1, 3, 4, 4)
 
 
-class Pictures:
-    """Grey pictures whose left half is darker by the episode's number in thousandths."""
+class Images:
+    """Grey images whose left half is darker by the episode's number in thousandths."""
 
     lengths = np.full(10, 5)
 
     def images(self, episodes, steps):
-        pictures = torch.full((len(episodes), 3, 4, 4), 0.5)
-        pictures[..., :2] -= torch.from_numpy(episodes).float()[:, None, None, None] / 1000
-        return pictures
+        images = torch.full((len(episodes), 3, 4, 4), 0.5)
+        images[..., :2] -= torch.from_numpy(episodes).float()[:, None, None, None] / 1000
+        return images
 
 
-def test_the_bound_of_novelty_is_what_few_familiar_pictures_exceed():
+def test_the_bound_of_novelty_is_what_few_familiar_images_exceed():
     calibration = Calibration(one_step_latent=1.0)
-    bounded = with_novelty(calibration, Copier(), Pictures(), np.random.default_rng(0))
+    bounded = with_novelty(calibration, Copier(), Images(), np.random.default_rng(0))
     # The halves of the most extreme tenth differ from their mean by 4.5 thousandths; a camera's
     # noise of 2 levels adds up to at least as much as it is on average.
     assert np.hypot(0.0045, 2 / 255) < bounded.reconstruction_bound < 2 * np.hypot(0.0045, 2 / 255)

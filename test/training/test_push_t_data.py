@@ -25,17 +25,17 @@ def test_commands_lead_from_each_frame_to_the_next(tmp_path):
         data.actions(episodes, steps, 1)[:, 0].double().numpy()
     )
     assert succeeded(advance(states, commands)[:, -1], following).all()
-    assert (data.pictures(episodes, steps)[:, 0] == render(states)).all()
+    assert (data.stored_images(episodes, steps)[:, 0] == render(states)).all()
     assert main(arguments) == 2  # the folder is there already
     assert main([*arguments, '--overwrite']) == 0
 
 
-def test_small_pictures_are_those_of_the_camera_as_the_planner_shrinks_them(tmp_path):
+def test_small_images_are_those_of_the_camera_as_the_planner_shrinks_them(tmp_path):
     folder = tmp_path / 'data'
     arguments = ['--episodes', '1', '--length', '2', '--symmetries', '1', '--side', '32']
     assert main(['--output', str(folder), *arguments]) == 0
     data = RecordedDataset(folder)
     episode, step = np.zeros(3, np.int64), np.arange(3)
     camera = render(data.states(episode, step))
-    shrunk = np.stack([to_model_input(picture, 32, 32) for picture in camera])
+    shrunk = np.stack([to_model_input(image, 32, 32) for image in camera])
     np.testing.assert_array_equal(data.images(episode, step).numpy(), shrunk)

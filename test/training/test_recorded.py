@@ -18,7 +18,7 @@ def description(**changes):
 
 
 def episode(frames, number=0, skip=1, cameras=1):
-    """Pictures that tell episode, frame and camera; commands that tell frame and number."""
+    """Images that tell episode, frame and camera; commands that tell frame and number."""
     images = np.zeros((frames, cameras, 4, 6, 3), np.uint8)
     images[..., 0] = number
     images[..., 1] = np.arange(frames)[:, None, None, None]
@@ -37,7 +37,7 @@ def write(folder, lengths=(5, 3, 8), **changes):
     return RecordedDataset(folder)
 
 
-def test_pictures_and_actions_are_those_of_their_episode_and_step(tmp_path):
+def test_images_and_actions_are_those_of_their_episode_and_step(tmp_path):
     dataset = write(tmp_path / 'data')
     assert dataset.episodes == 3
     assert dataset.lengths.tolist() == [4, 2, 7]
@@ -117,7 +117,7 @@ def test_one_episode_cannot_be_split(tmp_path):
 
 
 def test_what_was_added_before_a_cut_can_be_read(tmp_path):
-    """Pictures of the third episode reach the disk, then the run ends."""
+    """Images of the third episode reach the disk, then the run ends."""
     writer = RecordedWriter(tmp_path / 'data', description())
     for number in range(2):
         writer.add(*episode(4, number))

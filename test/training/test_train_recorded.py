@@ -174,8 +174,8 @@ def test_a_tiny_run_writes_a_model_that_loads(tmp_path, size, capsys):
     assert 'no limits of the commands are given' in said
     assert -1 <= manifest.action.low[0] < -0.9
     report = (tmp_path / 'model' / 'report.md').read_text()
-    for picture in re.findall(r'\((\w+\.png)\)', report):
-        assert read_image(tmp_path / 'model' / picture).shape[1] > 96
+    for image in re.findall(r'\((\w+\.png)\)', report):
+        assert read_image(tmp_path / 'model' / image).shape[1] > 96
     assert len(re.findall(r'\.png', report)) == 3
 
 

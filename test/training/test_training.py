@@ -17,7 +17,7 @@ from grasp_ros.models.checkpoint import find_model, load_model
 from grasp_ros.sim import motion
 from grasp_ros.sim.rooms.world import TwoRooms
 from grasp_ros.training.command import main
-from grasp_ros.training.data.simulated import MotionDataset, record
+from grasp_ros.training.data.simulated import MotionDataset, drive, record
 from grasp_ros.training.data.training_data import SimulatedData
 from grasp_ros.training.evaluation.acceptance import (
     Acceptance,
@@ -25,7 +25,6 @@ from grasp_ros.training.evaluation.acceptance import (
     fit_probe,
     measure_acceptance,
 )
-from grasp_ros.training.on_policy import drive
 from grasp_ros.training.pipeline import train_phases
 from grasp_ros.training.recipes import RECIPES, TrainConfig
 

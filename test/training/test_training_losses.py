@@ -96,7 +96,7 @@ def make_dataset(episodes=6, length=30, seed=0):
     return MotionDataset([world], motion.collect(world, episodes, length, seed), 0.5)
 
 
-def test_the_dataset_pairs_pictures_positions_and_actions():
+def test_the_dataset_pairs_images_positions_and_actions():
     dataset = make_dataset()
     assert (dataset.episodes, dataset.length) == (6, 30)
     episodes, steps = np.array([[0], [3]]), np.array([[0, 5, 30]])
@@ -129,7 +129,7 @@ def test_the_world_model_loss_is_the_weighted_sum_of_its_terms():
         assert all(parameter.grad.abs().sum() > 0 for parameter in trained.parameters())
 
 
-def test_each_picture_is_of_its_own_world():
+def test_each_image_is_of_its_own_world():
     worlds = [TwoRooms(door_centre=20.0), TwoRooms(door_centre=40.0)]
     data = motion.collect_layouts(worlds, 3, 10, 0, 0.5)
     dataset = MotionDataset(worlds, data, 0.5)

@@ -1,4 +1,4 @@
-"""What training asks of a dataset, be it simulated or recorded, and how windows of it are drawn."""
+"""Interface of a dataset, simulated or recorded; windows of it; its description on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from grasp_ros.models.sensors import SensorSpec
 
 
 class Dataset(Protocol):
-    """Episodes of pictures and the actions between them."""
+    """Episodes of images and the actions between them."""
 
     @property
     def episodes(self) -> int:
@@ -42,7 +42,7 @@ class Dataset(Protocol):
 
     @property
     def action_space(self) -> ActionSpace:
-        """What a command is, with its limits and statistics."""
+        """Action space with limits and statistics of a command."""
         ...
 
     @property
@@ -51,7 +51,7 @@ class Dataset(Protocol):
         ...
 
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
+        """Images (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
 
         Of K > 1 cameras they are (*S, K, 3, h, w).
         """
@@ -68,7 +68,7 @@ class Dataset(Protocol):
         ...
 
     def command_fractions(self) -> NDArray[np.float64]:
-        """How fast each frame's command is, for each component, as a fraction of the fastest.
+        """Command of each frame as a fraction of the fastest, for each component.
 
         Of all frames, episode after episode (N, R); zero for a robot that is to stand still, and
         after the last frame of an episode.
@@ -156,11 +156,11 @@ class RecordedAction(Strict):
 
 
 class Description(Strict):
-    """What is in a recorded dataset.
+    """Description of a recorded dataset.
 
     Attributes:
         action: the commands.
-        image: size of the pictures, and how they were brought to it.
+        image: size of the images, and how they were brought to it.
         cameras: names of the K cameras.
         model_dt: seconds from frame to frame.
         frame_skip: commands from frame to frame.

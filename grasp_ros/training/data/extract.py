@@ -41,7 +41,7 @@ SMALL = ImagePipeline(height=64, width=64)
 
 @dataclass(frozen=True)
 class Extraction:
-    """What to take from bags, and how.
+    """Selection of topics, components and times to extract from bags.
 
     Attributes:
         bags: a bag, or a folder of bags.
@@ -56,7 +56,7 @@ class Extraction:
         proprioception_names: components of it; empty for positions of all joints or all numbers.
         clock: whether time is that of the headers, where images and commands have such, or when
             messages were recorded.
-        image: size of the pictures, and how they are brought to it.
+        image: size of the images, and how they are brought to it.
         model_dt: seconds of a model step; 0 for the camera's period.
         frame_skip: commands in a step.
         lag_s: from a command's time to its effect.
@@ -85,7 +85,7 @@ class Extraction:
 
 @dataclass
 class Counts:
-    """What became of the messages."""
+    """Counts of messages read, left out and used."""
 
     images: int = 0
     refused: int = 0
@@ -194,7 +194,7 @@ def _add(
     if proprioception is not None:
         times = images.times_ns[episode.frames]
         values = proprioception.nearest(times, rule.model_dt * NANOSECONDS / 2)[0]
-    writer.add(images.pictures(episode.frames), episode.commands, values)
+    writer.add(images.images(episode.frames), episode.commands, values)
 
 
 def _proprioception(
@@ -222,7 +222,7 @@ def _with_proprioception(
 def _images(
     path: Path, wanted: Extraction, by_stamp: bool, scratch: Path
 ) -> Iterator[ImageStream]:
-    """Pictures of a bag, on the disk until the block ends."""
+    """Images of a bag, on the disk until the block ends."""
     scratch.mkdir(parents=True, exist_ok=True)
     kept = scratch / 'images.scratch.npy'
     try:
@@ -331,7 +331,7 @@ def _describe(
 
 
 def _unit(stream: CommandStream, name: str) -> str:
-    """What is usual: m/s and rad/s of twists; else unknown."""
+    """Units of twists, m/s and rad/s; else unknown."""
     if stream.type_name in (TWIST, TWIST_STAMPED):
         return 'm/s' if name.startswith('linear') else 'rad/s'
     return 'unknown'

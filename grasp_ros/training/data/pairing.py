@@ -158,7 +158,7 @@ def _with_stops(
 def _integral(
     times: NDArray[np.float64], effect: NDArray[np.float64], commands: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What has been commanded until each time (T,), summed up over time (T, R)."""
+    """Integral over time of what was commanded until each time (T,): (T, R)."""
     whole = np.cumsum(np.diff(effect)[:, None] * commands[:-1], axis=0)
     before = np.concatenate([np.zeros_like(commands[:1]), whole])
     latest = np.maximum(_latest(effect, times), 0)

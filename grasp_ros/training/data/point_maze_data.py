@@ -21,7 +21,7 @@ from grasp_ros.training.data.recorded import RecordedWriter
 EPISODES, LENGTH, SEED = 900, 50, 0
 STREAM = 20266
 SIDE = 32
-"""Of the pictures kept, px: half of the camera's, for a quarter of the work."""
+"""Side of the images kept, px: half of the camera's, for a quarter of the work."""
 VELOCITY_NAMES = ['linear.x', 'linear.y']
 
 
@@ -66,16 +66,16 @@ def record(
         for episode in trange(episodes, desc='recording', unit='episode'):
             states = motion.states[episode]
             writer.add(
-                np.stack([_small(picture) for picture in world.render(states[:, :2])]),
+                np.stack([_small(image) for image in world.render(states[:, :2])]),
                 motion.accelerations[episode][:, None],
                 proprioception=states[:, VELOCITY].astype(np.float32),
                 states=states,
             )
 
 
-def _small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As the node brings pictures to a model's size."""
-    return from_model_output(to_model_input(picture, SIDE, SIDE))
+def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Image at a model's size, shrunk as the node does."""
+    return from_model_output(to_model_input(image, SIDE, SIDE))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

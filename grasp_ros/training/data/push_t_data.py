@@ -30,7 +30,7 @@ MOTION_STREAM, SYMMETRY_STREAM = 20271, 20272
 
 
 def describe(side: int, source: dict[str, object]) -> Description:
-    """What a recorded dataset of Push-T with pictures of `side` px says of itself."""
+    """Description of a recorded dataset of Push-T with images of `side` px."""
     return Description(
         action=RecordedAction(
             kind=ActionKind.RELATIVE,
@@ -63,7 +63,7 @@ def write_dataset(
         length: of an episode.
         symmetries: so many mirrored and turned versions of each are written, 1 to 8.
         seed: of all randomness.
-        side: of the pictures, px; those of the camera are shrunk to it.
+        side: of the images, px; those of the camera are shrunk to it.
         overwrite: replace a dataset that is there.
 
     Raises:
@@ -94,16 +94,16 @@ def add_versions(
     for symmetry in order[:symmetries]:
         frames = transform_states(motion.frames[0], int(symmetry))
         actions = transform_commands(motion.actions[0], int(symmetry))
-        writer.add(_pictures(frames, side), actions, states=frames)
+        writer.add(_images(frames, side), actions, states=frames)
 
 
-def _pictures(states: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """What a model sees (F, side, side, 3) uint8 of states (F, 10): as the planner node shrinks."""
-    pictures = render(states)
+def _images(states: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """Images (F, side, side, 3) uint8 of states (F, 10), shrunk as the planner node does."""
+    images = render(states)
     if side == IMAGE_SIDE:
-        return pictures
+        return images
     size = (side, side)
-    return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in pictures])
+    return np.stack([cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in images])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -124,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=int,
         default=IMAGE_SIDE,
         choices=(16, 32, IMAGE_SIDE),
-        help=f'of the pictures in px, default {IMAGE_SIDE}',
+        help=f'side of the images, px (default: {IMAGE_SIDE})',
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--overwrite', action='store_true', help='replace a dataset that is there')

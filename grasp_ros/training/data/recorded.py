@@ -1,4 +1,4 @@
-"""A recorded dataset on disk: pictures, commands and what else of episodes, memory-mapped.
+"""A recorded dataset on disk: images, commands and what else of episodes, memory-mapped.
 
 A folder with `dataset.json` and, for N frames of E episodes one after the other:
 
@@ -160,7 +160,7 @@ class RecordedWriter:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Of the commands of a dataset, per component (R,), and of proprioception (Q,)."""
+    """Statistics of the commands of a dataset (R,), and of its proprioception (Q,)."""
 
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -171,7 +171,7 @@ class Statistics:
 
 
 class RecordedDataset:
-    """Episodes of a recorded dataset; the pictures stay on the disk."""
+    """Episodes of a recorded dataset; the images stay on the disk."""
 
     def __init__(
         self,
@@ -239,18 +239,18 @@ class RecordedDataset:
         return int(np.prod(self._commands.shape[1:]))
 
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
+        """Images (*S, 3, h, w) float in [0, 1] at index arrays of shape S.
 
         Of several cameras they are (*S, K, 3, h, w).
         """
-        pictures = torch.from_numpy(self.pictures(episodes, steps))
-        tensor = pictures.movedim(-1, -3).float().div_(255)
+        images = torch.from_numpy(self.stored_images(episodes, steps))
+        tensor = images.movedim(-1, -3).float().div_(255)
         return tensor.squeeze(-4) if len(self.description.cameras) == 1 else tensor
 
-    def pictures(
+    def stored_images(
         self, episodes: NDArray[np.int64], steps: NDArray[np.int64]
     ) -> NDArray[np.uint8]:
-        """Pictures (*S, K, h, w, 3) uint8 as they are on the disk."""
+        """Images (*S, K, h, w, 3) uint8 as they are on the disk."""
         return np.array(self._images[self._rows(episodes, steps)])
 
     def actions(self, episodes: NDArray[np.int64], start: NDArray[np.int64], count: int) -> Tensor:
@@ -260,7 +260,7 @@ class RecordedDataset:
         return torch.from_numpy(self.action_space.normalise(commands)).float()
 
     def command_fractions(self) -> NDArray[np.float64]:
-        """How fast each frame's commands are on average, over what few exceed (N, R).
+        """Mean command of each frame over what few commands exceed (N, R).
 
         Of positions it is the change of the command that counts. Of all frames, episode after
         episode; zero after the last of each.
@@ -325,7 +325,7 @@ class RecordedDataset:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of the commands of the episodes seen, unless others were given.
+        """Statistics of the episodes seen, unless others were given.
 
         Raises:
             DatasetError: if a component never changes.
@@ -360,7 +360,7 @@ class RecordedDataset:
 
     @cached_property
     def action_space(self) -> ActionSpace:
-        """What a command is, with its limits and statistics; errors as `statistics`."""
+        """Action space with limits and statistics of a command; errors as `statistics`."""
         action, statistics = self.description.action, self.statistics
         return ActionSpace(
             kind=action.kind,
@@ -394,7 +394,5 @@ class RecordedDataset:
         order = np.random.default_rng(seed).permutation(self.episodes)
         held_out = min(max(1, round(fraction * self.episodes)), self.episodes - 1)
         parts = np.sort(order[held_out:]), np.sort(order[:held_out])
-        train = RecordedDataset(
-            self.folder, self.chosen[parts[0]], self._given_statistics
-        )
+        train = RecordedDataset(self.folder, self.chosen[parts[0]], self._given_statistics)
         return train, RecordedDataset(self.folder, self.chosen[parts[1]], train.statistics)

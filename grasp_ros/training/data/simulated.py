@@ -8,25 +8,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import trange
 
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.compact.model import CompactModel
 from grasp_ros.models.manifest import ImagePipeline
 from grasp_ros.models.sensors import CAMERA, SensorSpec
-from grasp_ros.sim.motion import MotionData, collect, collect_layouts
+from grasp_ros.planning.baselines.greedy import GreedyConfig, GreedyPlanner
+from grasp_ros.planning.problem import PlanProblem
+from grasp_ros.sim.motion import MotionData, collect, collect_layouts, correlated_velocities
 from grasp_ros.sim.registry import ROOMS
-from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots
+from grasp_ros.sim.rooms.world import METRES_PER_PIXEL, WalledWorld, paint_robots, sample_free
 from grasp_ros.training.data.dataset import Description, RecordedAction
-from grasp_ros.training.on_policy import drive
 from grasp_ros.training.recipes import TrainConfig
 
 ON_POLICY_EPISODES_EACH = 4
 LAYOUT_STREAM, ON_POLICY_STREAM = 7, 11
 """Tell the randomness of the worlds from that of the motion."""
+EXPLORING = 0.2
+"""Fraction of the steps in which a robot moves at random."""
 
 
 class MotionDataset:
-    """Random motion in a simulated task; pictures are rendered on demand (all: gigabytes)."""
+    """Random motion in a simulated task; images are rendered on demand (all: gigabytes)."""
 
     def __init__(
         self, worlds: Sequence[WalledWorld], motion: MotionData, action_std: float
@@ -69,11 +73,11 @@ class MotionDataset:
         return self.episodes // len(self.worlds)
 
     def images(self, episodes: NDArray[np.int64], steps: NDArray[np.int64]) -> Tensor:
-        """Pictures (*S, 3, h, w) float in [0, 1] at index arrays of shape S."""
+        """Images (*S, 3, h, w) float in [0, 1] at index arrays of shape S."""
         positions = self.motion.positions[episodes, steps]
-        pictures = self._backgrounds[(episodes // self.episodes_each).reshape(-1)]
-        paint_robots(pictures, positions.reshape(-1, 2), self.worlds[0].robot_radius)
-        tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float().div_(255)
+        images = self._backgrounds[(episodes // self.episodes_each).reshape(-1)]
+        paint_robots(images, positions.reshape(-1, 2), self.worlds[0].robot_radius)
+        tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
         return tensor.unflatten(0, positions.shape[:-1])
 
     @property
@@ -175,3 +179,67 @@ def record_on_policy(
     each = max(1, config.on_policy_episodes // layouts)
     motion = drive(model, worlds, each, config.length, config.seed, action_std)
     return MotionDataset(worlds, motion, action_std)
+
+
+@torch.no_grad()
+def drive(
+    model: CompactModel,
+    worlds: Sequence[WalledWorld],
+    episodes_each: int,
+    length: int,
+    seed: int,
+    action_std: float,
+) -> MotionData:
+    """Let robots drive greedily on the learned time to reach, with random motion in between.
+
+    Args:
+        model: with a trained head.
+        worlds: where; start and goal are uniform over the free floor.
+        episodes_each: episodes in each world.
+        length: actions of an episode.
+        seed: of all randomness.
+        action_std: the model's actions are in units of it, m/s.
+    """
+    rng = np.random.default_rng([seed, 20263])
+    episodes, limit = len(worlds) * episodes_each, worlds[0].max_speed
+    backgrounds = np.stack([world.background() for world in worlds]).repeat(episodes_each, axis=0)
+
+    def free() -> NDArray[np.float64]:
+        return METRES_PER_PIXEL * np.concatenate(
+            [sample_free(world, episodes_each, rng) for world in worlds]
+        )
+
+    def encode(positions: NDArray[np.float64]) -> Tensor:
+        images = paint_robots(backgrounds.copy(), positions, worlds[0].robot_radius)
+        return model.embed(torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255))
+
+    goal, positions = encode(free()), [free()]
+    bound = torch.full((model.action_dim,), limit / action_std)
+    planner = GreedyPlanner(model, GreedyConfig(goal_distance='time_to_reach', choices=32))
+    generator = torch.Generator().manual_seed(seed)
+    random = correlated_velocities(episodes, length, limit, rng)
+    exploring = correlated_velocities(episodes, length, 1.0, rng)[..., 0] > 1 - 2 * EXPLORING
+    actions = []
+    for step in trange(length, desc='driving', unit='step'):
+        problem = PlanProblem(
+            context=encode(positions[-1])[:, None],
+            past_actions=goal.new_zeros(episodes, 0, model.action_dim),
+            goal=goal,
+            action_low=-bound,
+            action_high=bound,
+            stop_action=torch.zeros_like(bound),
+            horizon=1,
+        )
+        greedy = planner.plan(problem, generator=generator).actions[:, 0].double().numpy()
+        taken = np.where(exploring[:, step, None], random[:, step], greedy * action_std)
+        moved = [
+            world.advance(
+                positions[-1][index * episodes_each : (index + 1) * episodes_each],
+                taken[index * episodes_each : (index + 1) * episodes_each],
+                world.control_period,
+            )
+            for index, world in enumerate(worlds)
+        ]
+        actions.append(taken)
+        positions.append(np.concatenate(moved))
+    return MotionData(np.stack(positions, axis=1), np.stack(actions, axis=1), len(worlds))

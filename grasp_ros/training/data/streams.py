@@ -1,4 +1,4 @@
-"""What a bag holds, in the order of time: commands, images, proprioception."""
+"""Streams of a bag in the order of time: commands, images, proprioception."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def read_commands(
 
 
 def _layout(item: Recorded, names: Sequence[str], kind: ActionKind) -> CommandLayout:
-    """How the first command is read, and so all others."""
+    """Layout of the first command, and so of all others."""
     if item.type_name == ARRAY:
         size = len(item.message.data)
         return CommandLayout(ARRAY, kind, size, 1.0, make=make_message)
@@ -146,13 +146,13 @@ MAX_DISORDER_NS = 10**9
 
 @dataclass(frozen=True, eq=False)
 class ImageStream:
-    """Pictures in the order of their times.
+    """Images in the order of their times.
 
     Attributes:
         times_ns: (I,), rising.
         rows: (I,) where each is in the file.
         file: (.., h, w, 3) uint8, memory-mapped.
-        refused: pictures that could not be decoded, or had the time of another.
+        refused: images that could not be decoded, or had the time of another.
         reason: of the first that could not be decoded; empty for none.
     """
 
@@ -162,25 +162,25 @@ class ImageStream:
     refused: int
     reason: str
 
-    def pictures(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Pictures (F, h, w, 3) of these numbers."""
+    def images(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Images (F, h, w, 3) of these numbers."""
         return np.array(self.file[self.rows[frames]])
 
 
 def read_images(
     bag: BagReader, topic: str, pipeline: ImagePipeline, by_stamp: bool, path: Path
 ) -> ImageStream:
-    """Read all pictures of a bag.
+    """Read all images of a bag.
 
     Args:
         bag: to read.
         topic: of the camera.
-        pipeline: size of the pictures, and how they are brought to it.
+        pipeline: size of the images, and how they are brought to it.
         by_stamp: whether times are those of the messages' headers, or of the recording.
-        path: file that the pictures are kept in.
+        path: file that the images are kept in.
 
     Raises:
-        BagError: if the topic is missing or of another type, no picture can be decoded, or time
+        BagError: if the topic is missing or of another type, no image can be decoded, or time
             jumps back.
     """
     name = bag.require(topic, (IMAGE, COMPRESSED_IMAGE), '--image-topic')
@@ -201,7 +201,7 @@ def read_images(
         times.append(item.time_ns if not by_stamp else stamp_ns(item.message) or item.time_ns)
     kept.close()
     if not times:
-        raise BagError(f'{bag.path}: no picture on {name} can be decoded: {reason}')
+        raise BagError(f'{bag.path}: no image on {name} can be decoded: {reason}')
     found = np.array(times, np.int64)
     if (np.maximum.accumulate(found) - found).max() > MAX_DISORDER_NS:
         raise BagError(
@@ -214,7 +214,7 @@ def read_images(
 
 
 def _resized(rgb: NDArray[np.uint8], pipeline: ImagePipeline) -> NDArray[np.uint8]:
-    """As the node does it."""
+    """Image resized as the node does it."""
     if rgb.shape[:2] == (pipeline.height, pipeline.width):
         return rgb
     scaled = to_model_input(rgb, pipeline.height, pipeline.width, pipeline.fit)

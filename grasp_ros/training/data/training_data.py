@@ -19,7 +19,7 @@ SIDE_FACTOR = 16
 
 
 class TrainingData(Protocol):
-    """What a model is trained on and judged by."""
+    """Data that a model is trained on and judged by."""
 
     @property
     def train(self) -> Dataset:
@@ -38,7 +38,7 @@ class TrainingData(Protocol):
 
     @property
     def identity(self) -> dict[str, object]:
-        """What tells the data from other data, beside the settings of the run."""
+        """Values that tell the data from other data, beside the settings of the run."""
         ...
 
     def drive(self, model: CompactModel) -> MotionDataset:

@@ -1,1 +1,1 @@
-"""What a trained model is good for: gates, calibration, model card."""
+"""Evaluation of a trained model: acceptance, calibration, report page."""

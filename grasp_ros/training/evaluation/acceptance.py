@@ -159,7 +159,7 @@ class Evaluation:
     reach_rank_correlation: float
 
     def failures(self) -> list[str]:
-        """What makes the model useless, in words."""
+        """Name what makes the model useless."""
         faults = []
         if not self.latent_std >= COLLAPSED_STD:
             faults.append(

@@ -31,7 +31,7 @@ MAX_DISTANCE = 10
 MAX_PAIRS = 20000
 STANDING_PLACES = 1000
 SENSOR_NOISE = 2.0 / 255
-"""Standard deviation of a camera's noise in [0, 1]: the simulator's pictures have none."""
+"""Standard deviation of a camera's noise in [0, 1]: the simulator's images have none."""
 NOVELTY_QUANTILE = 0.999
 NOVELTY_IMAGES = 10000
 CHUNK = 500
@@ -48,10 +48,10 @@ class Standing:
     """Latents (N, D) of robots that stand still.
 
     Attributes:
-        first: of a picture with the camera's noise.
+        first: of a image with the camera's noise.
         second: of another of the same place.
-        near: of the next picture of the recorded motion.
-        far: of any picture of the same episode.
+        near: of the next image of the recorded motion.
+        far: of any image of the same episode.
     """
 
     first: Tensor
@@ -64,7 +64,7 @@ class Standing:
 def calibrate(
     model: CompactModel, latents: EpisodeLatents, dataset: Dataset, rng: np.random.Generator
 ) -> Calibration:
-    """Measure how goal distances grow with the steps between two pictures.
+    """Measure how goal distances grow with the steps between two images.
 
     Args:
         model: trained.
@@ -72,7 +72,7 @@ def calibrate(
         dataset: recorded motion.
         rng: of the sensor's noise and of what is chosen.
     """
-    standing = picture_twice(model, latents, dataset, rng)
+    standing = latents_of_standing(model, latents, dataset, rng)
 
     def curve(distance: Distance) -> DistanceCurve:
         return distance_curve(distance, latents, dataset, standing)
@@ -100,7 +100,7 @@ def distance_curve(
         distance: of latents (N, D) to goals (N, D).
         latents: of every frame.
         dataset: what they are of.
-        standing: as `picture_twice` makes it.
+        standing: as `latents_of_standing` makes it.
 
     Raises:
         ValueError: if no motion was recorded.
@@ -138,7 +138,7 @@ def distance_curve(
 def steady_starts(
     fractions: NDArray[np.float64], lengths: NDArray[np.int64], steps: int
 ) -> NDArray[np.int64]:
-    """Where the robot was told to move on in one direction: numbers of the first frames.
+    """First frames of steady motion: commands in one direction.
 
     Args:
         fractions: of the fastest commands (N, R), as a dataset gives them.
@@ -155,10 +155,10 @@ def steady_starts(
 
 
 @torch.no_grad()
-def picture_twice(
+def latents_of_standing(
     model: CompactModel, latents: EpisodeLatents, dataset: Dataset, rng: np.random.Generator
 ) -> Standing:
-    """Picture places of the recorded motion twice, as a camera with noise does."""
+    """Latents of places of the recorded motion, each seen twice by a camera with noise."""
     count = min(STANDING_PLACES, int(dataset.lengths.sum()))
     episode, step = draw_windows(dataset.lengths, 1, count, rng)
     images = dataset.images(episode, step)
@@ -179,13 +179,13 @@ def with_novelty(
     held_out: Dataset,
     rng: np.random.Generator,
 ) -> Calibration:
-    """Add the bounds that 1 of 1000 familiar pictures exceeds, with a camera's noise.
+    """Add the bounds that 1 of 1000 familiar images exceeds, with a camera's noise.
 
     Args:
         calibration: to add them to.
         model: with a trained decoder; the manifold's bound is left out without a denoiser.
         held_out: motion that the model was not trained on.
-        rng: chooses the pictures.
+        rng: chooses the images.
     """
     errors, distances = [], []
     for _ in range(NOVELTY_IMAGES // CHUNK):
@@ -209,7 +209,7 @@ def with_novelty(
 
 
 def _quantile(values: Tensor, level: float) -> float:
-    """To four digits: manifests are read by people."""
+    """Quantile to four digits: manifests are read by people."""
     return float(f'{float(values.quantile(level)):.4g}')
 
 

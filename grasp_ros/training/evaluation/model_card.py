@@ -24,7 +24,7 @@ REPORT_NAME = 'report.md'
 RECONSTRUCTED, STRIPS, STRIP_FRAMES = 8, 3, 8
 GAP = 2
 SHOWN_SIDE = 96
-"""Pictures are shown at least so large, px."""
+"""Images are shown at least so large, px."""
 
 
 def write_report(
@@ -37,7 +37,7 @@ def write_report(
     failures: Sequence[str],
     rng: np.random.Generator,
 ) -> Path:
-    """Write the page and its pictures.
+    """Write the page and its images.
 
     Args:
         folder: of the model; the page lies beside it.
@@ -65,7 +65,7 @@ def write_report(
 def reconstructions(
     model: CompactModel, dataset: Dataset, latents: EpisodeLatents, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Held-out pictures above what the decoder makes of their latents, (h, w, 3) uint8."""
+    """Held-out images above what the decoder makes of their latents, (h, w, 3) uint8."""
     episodes, steps = draw_windows(dataset.lengths, 0, RECONSTRUCTED, rng)
     real = side_by_side(dataset.images(episodes, steps))
     return _grid([real, model.decode(latents.at(episodes, steps))])
@@ -79,7 +79,7 @@ def film_strips(
     span: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], list[int]]:
-    """Real pictures above those imagined from the first one and the actions, and their steps."""
+    """Real images above those imagined from the first one and the actions, and their steps."""
     episodes, start = draw_windows(dataset.lengths, span, STRIPS, rng)
     steps = np.unique(np.rint(np.linspace(0, span, STRIP_FRAMES)).astype(np.int64))
     first = latents.at(episodes, start)
@@ -96,26 +96,26 @@ def film_strips(
 
 
 def _grid(rows: list[Tensor]) -> NDArray[np.uint8]:
-    """Rows of pictures (N, 3, h, w) in [0, 1] as one picture."""
+    """Rows of images (N, 3, h, w) in [0, 1] as one image."""
     side = rows[0].shape[-1]
     scale = -(-SHOWN_SIDE // side)
     lines = []
     for row in rows:
-        pictures = [from_model_output(picture.numpy()) for picture in row]
+        images = [from_model_output(image.numpy()) for image in row]
         framed = [
             np.pad(
-                cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST),
+                cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_NEAREST),
                 ((0, GAP), (0, GAP), (0, 0)),
                 constant_values=255,
             )
-            for picture in pictures
+            for image in images
         ]
         lines.append(np.concatenate(framed, axis=1))
     return np.asarray(np.concatenate(lines), np.uint8)
 
 
-def _save(path: Path, picture: NDArray[np.uint8]) -> None:
-    path.write_bytes(encode_compressed(picture, 'png'))
+def _save(path: Path, image: NDArray[np.uint8]) -> None:
+    path.write_bytes(encode_compressed(image, 'png'))
 
 
 def _plot(path: Path, evaluation: Evaluation, manifest: Manifest) -> bool:
@@ -199,11 +199,11 @@ def _page(
         *_acceptance(training.get('gates')),
         *curves,
         '',
-        'Real pictures, and below them what the decoder makes of their latents:',
+        'Real images, and below them what the decoder makes of their latents:',
         '',
         '![Reconstructions](reconstructions.png)',
         '',
-        'Real pictures, and below them what is imagined from the first one and the actions; steps '
+        'Real images, and below them what is imagined from the first one and the actions; steps '
         f'{", ".join(map(str, steps))}:',
         '',
         '![Imagined and real film strips](imagined.png)',

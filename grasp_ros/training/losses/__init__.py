@@ -1,1 +1,1 @@
-"""What the phases of training minimise."""
+"""Losses of the training phases, and the latents that they take."""

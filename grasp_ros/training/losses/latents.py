@@ -30,7 +30,7 @@ class EpisodeLatents:
 
     @classmethod
     def of(cls, latents: Tensor) -> EpisodeLatents:
-        """Of episodes of one length (E, L + 1, D)."""
+        """Latents of episodes of one length (E, L + 1, D)."""
         episodes, frames = latents.shape[:2]
         return cls(latents.flatten(0, 1), np.full(episodes, frames - 1))
 

@@ -24,7 +24,7 @@ MIN_SPAN = 2
 
 
 def target_steps(span: int) -> NDArray[np.int64]:
-    """Steps at which a rollout is compared with pictures: 1, 2, 4, 8, .. and the last.
+    """Steps at which a rollout is compared with images: 1, 2, 4, 8, .. and the last.
 
     Raises:
         ValueError: if the span is too short to learn from.
@@ -114,7 +114,7 @@ def world_model_loss(
 
 
 def reconstruction_error(model: CompactModel, latents: Tensor, images: Tensor) -> Tensor:
-    """Squared error of decoded pictures, weighted towards what differs from the mean picture.
+    """Squared error of decoded images, weighted towards what differs from the mean image.
 
     Args:
         model: its decoder is judged.
@@ -162,7 +162,7 @@ def reach_separation(distance: Tensor, offset: float = 60.0) -> Tensor:
 
 
 def reach_violation(distance: Tensor, steps: Tensor) -> Tensor:
-    """How far pairs `steps` apart in one episode exceed that time, squared. Both (N,)."""
+    """Squared excess of that time over the steps between pairs of one episode. Both (N,)."""
     return torch.relu(distance / steps - 1.0).square().mean()
 
 
@@ -171,7 +171,7 @@ PREDICTOR_SPAN = 16
 BATCH = 256
 START_NOISE = 0.5
 """Standard deviation of the noise on a rollout's start, in steps of motion: planners ask from
-latents that are not quite those of a picture, and errors must not grow from there."""
+latents that are not quite those of a image, and errors must not grow from there."""
 
 
 @dataclass(frozen=True, eq=False)
