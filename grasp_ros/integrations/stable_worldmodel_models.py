@@ -89,7 +89,7 @@ class PatchModel:
         return int(self.model.history_size)
 
     def embed(self, info: Info, *, goal: bool = False) -> Tensor:
-        """Latents (B, K, P, D) of pictures and whatever else the model encodes but actions."""
+        """Latents (B, K, P, D) of images and whatever else the model encodes but actions."""
         found = self.model.encode(
             dict(info),
             pixels_key='goal' if goal else 'pixels',
@@ -119,7 +119,7 @@ def library_model(model: Any) -> LibraryModel:
     """How a model of the library is to be spoken to.
 
     Raises:
-        ValueError: if it has no latent dynamics that a goal picture could be compared in.
+        ValueError: if it has no latent dynamics that a goal image could be compared in.
     """
     if all(hasattr(model, name) for name in ('encode', 'predict', 'action_encoder', 'predictor')):
         return VectorModel(model)

@@ -1,4 +1,4 @@
-"""The command `goal`: publish a picture file, or what the camera sees now, as the goal image."""
+"""The command `goal`: publish an image file, or what the camera sees now, as the goal image."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from grasp_ros.tools.goal_client import (
 
 INTERRUPTED = 130
 DESCRIPTION = """\
-Show the planner where to go: publish a picture as its goal image. Waits until a node
-subscribes, publishes once, and ends when the picture has arrived. With --wait the picture goes
+Show the planner where to go: publish an image as its goal image. Waits until a node
+subscribes, publishes once, and ends when the image has arrived. With --wait the image goes
 through the planner's action instead, progress is shown, and Ctrl-C stops the robot.
 """
 EPILOG = """\
@@ -84,7 +84,7 @@ def _run(
     options: argparse.Namespace, arguments: list[str], interruption: Interruption
 ) -> int:
     """Do what the options say, within one ROS context; return the exit status."""
-    picture = read_image(options.file) if options.file is not None else None
+    rgb = read_image(options.file) if options.file is not None else None
     if options.save is not None:
         _check_writable(options.save)
     context = rclpy.Context()
@@ -94,15 +94,15 @@ def _run(
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         if options.wait:
-            return _reach(node, executor, picture, options, interruption)
+            return _reach(node, executor, rgb, options, interruption)
         publisher = node.create_publisher(
             _message_type(options.compressed), options.topic, goal_image_qos(options.durability)
         )
-        captured = _capture(node, executor, options, interruption) if picture is None else None
+        captured = _capture(node, executor, options, interruption) if rgb is None else None
         _await_subscriber(node, executor, publisher, options.timeout, interruption)
-        message = _message(node, picture, options) if picture is not None else captured
+        message = _message(node, rgb, options) if rgb is not None else captured
         subscribers = _publish(publisher, message, options.timeout, interruption)
-        origin = options.file if picture is not None else 'the camera picture'
+        origin = options.file if rgb is not None else 'the camera image'
         print(f'Published {origin} on {publisher.topic_name} to {subscribers} subscriber(s).')
         return 0
     finally:
@@ -112,20 +112,20 @@ def _run(
 def _reach(
     node: Node,
     executor: SingleThreadedExecutor,
-    picture: NDArray[np.uint8] | None,
+    rgb: NDArray[np.uint8] | None,
     options: argparse.Namespace,
     interruption: Interruption,
 ) -> int:
     """Send the goal through the action and wait; return the exit status."""
-    if picture is None:
-        picture = image_decoder(_capture(node, executor, options, interruption))()
-    image = image_message(picture, node.get_clock().now().to_msg(), '')
+    if rgb is None:
+        rgb = image_decoder(_capture(node, executor, options, interruption))()
+    image = image_message(rgb, node.get_clock().now().to_msg(), '')
     goal = goal_message(image, options.tolerance, options.limit)
     return reach(node, executor, goal, options.action, options.timeout, interruption)
 
 
-def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
-    """Write a picture (h, w, 3) uint8 RGB in the format of the path's extension.
+def write_image(path: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write an image (h, w, 3) uint8 RGB in the format of the path's extension.
 
     Raises:
         GoalError: if the format is unknown or the file cannot be written.
@@ -134,7 +134,7 @@ def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
     try:
         done, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
         if not done:
-            raise GoalError(f'{path}: OpenCV cannot write such a picture as {path.suffix}')
+            raise GoalError(f'{path}: OpenCV cannot write such an image as {path.suffix}')
         path.write_bytes(data.tobytes())
     except cv2.error as error:
         raise GoalError(f'{path}: {error}') from error
@@ -143,9 +143,9 @@ def write_picture(path: Path, rgb: NDArray[np.uint8]) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """See before the work is done whether `path` can be the name of a picture file."""
+    """See before the work is done whether `path` can be the name of an image file."""
     if not path.suffix or not cv2.haveImageWriter(f'x{path.suffix}'):
-        raise GoalError(f'{path}: no picture format has the extension {path.suffix!r}; use .png')
+        raise GoalError(f'{path}: no image format has the extension {path.suffix!r}; use .png')
     if not path.absolute().parent.is_dir():
         raise GoalError(f'{path}: the folder {path.parent} does not exist')
 
@@ -156,7 +156,7 @@ def _capture(
     options: argparse.Namespace,
     interruption: Interruption,
 ) -> Any:
-    """Wait for the next camera picture; pass it on as it is, so that nothing is lost."""
+    """Wait for the next camera image; pass it on as it is, so that nothing is lost."""
     received: list[Any] = []
     subscription = node.create_subscription(
         _message_type(options.compressed), options.image_topic, received.append, image_qos()
@@ -164,25 +164,25 @@ def _capture(
     topic = subscription.topic_name
     if not spin_until(executor, lambda: bool(received), options.timeout, interruption):
         raise GoalError(
-            f'no picture on {topic} within {options.timeout:g} s. '
+            f'no image on {topic} within {options.timeout:g} s. '
             + _explain(node.get_publishers_info_by_topic(topic), 'publishes', subscription.msg_type)
         )
     message = received[-1]
     try:
-        picture = image_decoder(message)()
+        rgb = image_decoder(message)()
     except ImageError as error:
-        raise GoalError(f'the picture on {topic} cannot be used: {error}') from error
+        raise GoalError(f'the image on {topic} cannot be used: {error}') from error
     if options.save is not None:
-        write_picture(options.save, picture)
+        write_image(options.save, rgb)
         print(f'Wrote {options.save}.')
     return message
 
 
-def _message(node: Node, picture: NDArray[np.uint8], options: argparse.Namespace) -> Any:
+def _message(node: Node, rgb: NDArray[np.uint8], options: argparse.Namespace) -> Any:
     stamp = node.get_clock().now().to_msg()
     if options.compressed:
-        return compressed_message(picture, stamp, '', 'png')
-    return image_message(picture, stamp, '')
+        return compressed_message(rgb, stamp, '', 'png')
+    return image_message(rgb, stamp, '')
 
 
 def _await_subscriber(
@@ -284,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
-        '--file', type=Path, metavar='FILE', help='a picture (PNG, JPEG, ...) of the goal'
+        '--file', type=Path, metavar='FILE', help='an image (PNG, JPEG, ...) of the goal'
     )
     source.add_argument(
         '--capture', action='store_true', help='take what the camera sees now as the goal'
@@ -293,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
         '--save',
         type=Path,
         metavar='FILE',
-        help='with --capture: also write the picture to FILE; its extension says the format',
+        help='with --capture: also write the image to FILE; its extension says the format',
     )
     parser.add_argument(
         '--topic', default='goal_image', help='where to publish the goal (default: %(default)s)'

@@ -1,4 +1,4 @@
-"""Send a goal picture through the action and wait for its outcome: `goal --wait`."""
+"""Send a goal image through the action and wait for its outcome: `goal --wait`."""
 
 from __future__ import annotations
 

@@ -288,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         help='of models that have it (default: %(default)s)')
     add('--goal-topic', default='goal_image', metavar='TOPIC', help='(default: %(default)s)')
     add('--goal', type=Path, metavar='PICTURE',
-        help='a picture that is the goal from the beginning, in place of the goals in the bag')
+        help='an image that is the goal from the beginning, in place of the goals in the bag')
     add('--clock', choices=('log', 'stamp'), default='log',
         help='time is when messages were recorded, or the stamps in them (default: %(default)s)')
     add('--planning-delay', type=_seconds, metavar='S',

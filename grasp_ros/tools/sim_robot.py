@@ -120,10 +120,10 @@ class SimRobotNode(Node):
         self._time.tick()
         self._robot.advance_to(self._time.seconds())
         stamp = self._time.stamp()
-        picture = self._robot.image()
-        self._image.publish(image_message(picture, stamp.to_msg(), CAMERA_FRAME))
+        rgb = self._robot.image()
+        self._image.publish(image_message(rgb, stamp.to_msg(), CAMERA_FRAME))
         if self._compressed:
-            message = compressed_message(picture, stamp.to_msg(), CAMERA_FRAME)
+            message = compressed_message(rgb, stamp.to_msg(), CAMERA_FRAME)
             self._compressed[0].publish(message)
         if self._proprioception is not None and isinstance(self._robot, ProprioceptiveRobot):
             self._proprioception.publish(_proprioception_message(self._robot.velocity(), stamp))
@@ -132,13 +132,13 @@ class SimRobotNode(Node):
 
     def _publish_goal(self) -> None:
         stamp = self._time.stamp().to_msg()
-        picture = self._robot.goal_image()
-        self._goal_image.publish(image_message(picture, stamp, CAMERA_FRAME))
+        rgb = self._robot.goal_image()
+        self._goal_image.publish(image_message(rgb, stamp, CAMERA_FRAME))
         if self._compressed:
-            self._compressed[1].publish(compressed_message(picture, stamp, CAMERA_FRAME))
+            self._compressed[1].publish(compressed_message(rgb, stamp, CAMERA_FRAME))
 
     def _reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        """Start the episode of the parameter `seed`; pictures and truth of it follow at once."""
+        """Start the episode of the parameter `seed`; images and truth of it follow at once."""
         # Whoever records sees by the gap that the robot did not drive to where it is now.
         self._time.tick(RESET_TICKS)
         stamp = self._time.stamp()

@@ -33,7 +33,7 @@ STAMP = time_message(5 * 10**9 + 7)
 def picture(tmp_path):
     """Return a picture and its file."""
     rgb = np.random.default_rng(1).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    goal.write_picture(tmp_path / 'goal.png', rgb)
+    goal.write_image(tmp_path / 'goal.png', rgb)
     return rgb, tmp_path / 'goal.png'
 
 
@@ -136,7 +136,7 @@ def test_nobody_listens(graph, picture):
 def test_no_camera(graph):
     with process(GOAL, '--capture', '--timeout', '0.5') as child:
         said = failed(graph, child)
-    assert 'no picture on /image within 0.5 s. No node publishes it' in said
+    assert 'no image on /image within 0.5 s. No node publishes it' in said
 
 
 def test_other_side_that_does_not_match_is_explained(graph, picture):

@@ -93,7 +93,7 @@ class OracleModel:
     dtype = torch.float64
 
     def encode(self, observation: Observation) -> Tensor:
-        """Refused: the oracle sees states, not pictures."""
+        """Refused: the oracle sees states, not images."""
         raise TypeError('the oracle model sees states of the simulator: use latents_of')
 
     def predict(self, latents: Tensor, actions: Tensor) -> Tensor:

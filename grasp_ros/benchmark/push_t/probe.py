@@ -29,7 +29,7 @@ class ProbeError:
     Attributes:
         position_px: median position error of agent and block together.
         angle_rad: median angle error of the block.
-        within: share of pictures read within the criterion of success: the most that imagined
+        within: share of images read within the criterion of success: the most that imagined
             success can be.
     """
 
@@ -77,7 +77,7 @@ def fit_probe(latents: Array, states: Array, rng: np.random.Generator) -> PosePr
     """Fit on latents (N, D) of states (N, >= 5), the penalty chosen on the last eighth of them.
 
     Args:
-        latents: of pictures.
+        latents: of images.
         states: of the simulator.
         rng: of the random features.
     """

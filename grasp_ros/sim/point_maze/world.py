@@ -1,4 +1,4 @@
-"""A point mass in a U-shaped maze: commands accelerate it, so one picture does not show its state.
+"""A point mass in a U-shaped maze: commands accelerate it, so one image does not show its state.
 
 Frames and the camera are those of `walled_world`. A state is (x, y, velocity x, velocity y) in
 metres and m/s; velocity is proprioception, position is seen.

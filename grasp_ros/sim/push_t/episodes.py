@@ -23,7 +23,7 @@ MOVED_PX, MOVED_RAD = 5.0, 0.1
 
 @dataclass(frozen=True, eq=False)
 class PushTEpisode:
-    """One task: push and drive until the table looks like the goal picture.
+    """One task: push and drive until the table looks like the goal image.
 
     Attributes:
         seed: of this episode.

@@ -99,11 +99,11 @@ AGENT = (200, 52, 44)
 
 
 def render(states: NDArray[np.float64], side: int = IMAGE_SIDE) -> NDArray[np.uint8]:
-    """Pictures of the table, edges smoothed; no goal is drawn in.
+    """Images of the table, edges smoothed; no goal is drawn in.
 
     Args:
         states: (..., >= 5), see `grasp_ros.sim.push_t.world`.
-        side: of a picture, px.
+        side: of an image, px.
 
     Returns:
         (..., side, side, 3) uint8 RGB.
@@ -116,13 +116,13 @@ def render(states: NDArray[np.float64], side: int = IMAGE_SIDE) -> NDArray[np.ui
     corners = np.rint(outline(flat) * scale - half).astype(np.int32)
     centres = np.rint(flat[:, :2] * scale - half).astype(np.int32)
     radius = round(AGENT_RADIUS * scale)
-    pictures = np.empty((len(flat), side, side, 3), np.uint8)
-    for picture, polygon, centre in zip(pictures, corners, centres, strict=True):
+    images = np.empty((len(flat), side, side, 3), np.uint8)
+    for image, polygon, centre in zip(images, corners, centres, strict=True):
         canvas = background.copy()
         cv2.fillPoly(canvas, [polygon], BLOCK, shift=FRACTION_BITS)
         cv2.circle(canvas, centre.tolist(), radius, AGENT, cv2.FILLED, shift=FRACTION_BITS)
-        cv2.resize(canvas, (side, side), dst=picture, interpolation=cv2.INTER_AREA)
-    return pictures.reshape(*states.shape[:-1], side, side, 3)
+        cv2.resize(canvas, (side, side), dst=image, interpolation=cv2.INTER_AREA)
+    return images.reshape(*states.shape[:-1], side, side, 3)
 
 
 def _background(side: int) -> NDArray[np.uint8]:

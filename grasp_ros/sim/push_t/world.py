@@ -1,8 +1,8 @@
 """Push-T: a round agent pushes a T-shaped block on a table, with pymunk's rigid-body physics.
 
 The world is that of Diffusion Policy (Chi et al., RSS 2023, arXiv 2303.04137), with the relative
-actions of DINO-WM (arXiv 2411.04983): 512 x 512 px, x to the right and y down in the picture, as in
-a camera's optical frame (REP-103). Angles grow from x to y, clockwise in the picture.
+actions of DINO-WM (arXiv 2411.04983): 512 x 512 px, x to the right and y down in the image, as in
+a camera's optical frame (REP-103). Angles grow from x to y, clockwise in the image.
 
 A state is a row of `STATE_NAMES`. It holds all that the future depends on: whoever sets a state
 that another table was in gets the same future, to the last bit.

@@ -1,7 +1,7 @@
 """Worlds of walls with a round robot, seen by a top-down camera: two rooms, and a maze of rooms.
 
-World frame: metres, x to the right and y up in the picture (REP-103 axes, seen from above), the
-origin in the picture's lower left corner. Everything is batched over robots.
+World frame: metres, x to the right and y up in the image (REP-103 axes, seen from above), the
+origin in the image's lower left corner. Everything is batched over robots.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class WalledWorld(ABC):
     """Geometry in camera pixels (1 px = 0.05 m), limits in SI units.
 
     Attributes:
-        size: side of the square world and picture, px.
+        size: side of the square world and image, px.
         border: thickness of the outer walls, px.
         robot_radius: px.
         max_speed: limit of each velocity component, m/s.
@@ -101,19 +101,19 @@ class WalledWorld(ABC):
         return pixels * METRES_PER_PIXEL
 
     def render(self, positions: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Pictures (B, size, size, 3) uint8 RGB of robots at `positions` (B, 2) in metres."""
+        """Images (B, size, size, 3) uint8 RGB of robots at `positions` (B, 2) in metres."""
         backgrounds = np.repeat(self.background()[None], len(positions), axis=0)
         return paint_robots(backgrounds, positions, self.robot_radius)
 
     def background(self) -> NDArray[np.uint8]:
-        """The picture without a robot (size, size, 3) uint8 RGB."""
+        """The image without a robot (size, size, 3) uint8 RGB."""
         centres = np.arange(self.size) + 0.5
         x, y = np.meshgrid(centres, self.size - centres)
         right_room = (x > self.size / 2)[..., None]
-        picture = np.where(right_room, FLOOR_RIGHT, FLOOR_LEFT).astype(np.uint8)
+        image = np.where(right_room, FLOOR_RIGHT, FLOOR_LEFT).astype(np.uint8)
         for x_min, y_min, x_max, y_max in self.walls:
-            picture[(x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)] = WALL
-        return picture
+            image[(x > x_min) & (x < x_max) & (y > y_min) & (y < y_max)] = WALL
+        return image
 
     def _push_out(
         self, pixels: NDArray[np.float64], walls: NDArray[np.float64]
@@ -141,19 +141,19 @@ def sample_free(world: WalledWorld, count: int, rng: np.random.Generator) -> NDA
 
 
 def paint_robots(
-    pictures: NDArray[np.uint8], positions: NDArray[np.float64], robot_radius: float
+    images: NDArray[np.uint8], positions: NDArray[np.float64], robot_radius: float
 ) -> NDArray[np.uint8]:
-    """Paint one robot into each picture, in place.
+    """Paint one robot into each image, in place.
 
     Args:
-        pictures: (B, size, size, 3) uint8 RGB without robots.
+        images: (B, size, size, 3) uint8 RGB without robots.
         positions: (B, 2) in metres.
         robot_radius: px.
 
     Returns:
-        `pictures`.
+        `images`.
     """
-    size = pictures.shape[1]
+    size = images.shape[1]
     pixels = (positions / METRES_PER_PIXEL).astype(np.float32)
     centres = np.arange(size, dtype=np.float32) + 0.5
     dx = centres[None, None, :] - pixels[:, 0, None, None]
@@ -161,10 +161,10 @@ def paint_robots(
     coverage = np.clip(robot_radius + 0.5 - np.sqrt(dx * dx + dy * dy), 0.0, 1.0)
     which, row, column = np.nonzero(coverage)
     alpha = coverage[which, row, column][:, None]
-    floor = pictures[which, row, column]
+    floor = images[which, row, column]
     blended = (1 - alpha) * floor + alpha * np.array(ROBOT, np.float32)
-    pictures[which, row, column] = np.rint(blended).astype(np.uint8)
-    return pictures
+    images[which, row, column] = np.rint(blended).astype(np.uint8)
+    return images
 
 
 def _clearance(
@@ -181,7 +181,7 @@ class TwoRooms(WalledWorld):
 
     Attributes:
         wall_thickness: thickness of the dividing wall, px.
-        door_centre: distance of the door's centre from the picture's lower edge, px.
+        door_centre: distance of the door's centre from the image's lower edge, px.
         door_width: clear width of the door, px.
     """
 
