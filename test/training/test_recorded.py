@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from grasp_ros.models.sensors import CAMERA, SensorSpec
 from grasp_ros.training.data.dataset import DatasetError, Description
 from grasp_ros.training.data.recorded import RecordedDataset, RecordedWriter
 
@@ -33,7 +34,7 @@ def write(folder, lengths=(5, 3, 8), **changes):
     with RecordedWriter(folder, description(**changes)) as writer:
         skip = changes.get('frame_skip', 1)
         for number, frames in enumerate(lengths):
-            writer.add(*episode(frames, number, skip, len(changes.get('cameras', ['image']))))
+            writer.add(*episode(frames, number, skip, len(changes.get('cameras', ['camera']))))
     return RecordedDataset(folder)
 
 
@@ -207,6 +208,20 @@ def test_errors_of_a_broken_dataset_name_the_file(tmp_path):
     path.write_text(json.dumps({**json.loads(path.read_text()), 'model_dt': -1}))
     with pytest.raises(DatasetError, match='model_dt'):
         RecordedDataset(tmp_path / 'data')
+
+
+def test_the_only_camera_has_one_name_in_old_datasets_too(tmp_path):
+    write(tmp_path / 'data')
+    path = tmp_path / 'data' / 'dataset.json'
+    content = json.loads(path.read_text())
+    assert content['cameras'] == [CAMERA]
+    unnamed = {name: value for name, value in content.items() if name != 'cameras'}
+    for old in (content | {'cameras': ['image']}, unnamed):
+        path.write_text(json.dumps(old))
+        dataset = RecordedDataset(tmp_path / 'data')
+        assert dataset.inputs.cameras == SensorSpec().cameras == (CAMERA,)
+    several = write(tmp_path / 'several', cameras=['image', 'wrist'])
+    assert several.inputs.cameras == ('image', 'wrist')
 
 
 def test_an_empty_dataset_is_refused(tmp_path):

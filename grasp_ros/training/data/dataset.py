@@ -8,13 +8,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import DTypeLike, NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from grasp_ros.models.action_space import ActionKind, ActionSpace
 from grasp_ros.models.calibration import Strict
 from grasp_ros.models.manifest import ImagePipeline
-from grasp_ros.models.sensors import SensorSpec
+from grasp_ros.models.sensors import CAMERA, SensorSpec
 
 
 class Dataset(Protocol):
@@ -172,12 +172,18 @@ class Description(Strict):
     format: Literal['grasp_ros/recorded/1'] = 'grasp_ros/recorded/1'
     action: RecordedAction
     image: ImagePipeline
-    cameras: list[str] = Field(default=['image'], min_length=1)
+    cameras: list[str] = Field(default=[CAMERA], min_length=1)
     model_dt: float = Field(gt=0)
     frame_skip: int = Field(default=1, gt=0)
     proprioception: list[str] = Field(default_factory=list)
     proprioception_units: list[str] = Field(default_factory=list)
     source: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator('cameras')
+    @classmethod
+    def _only_camera(cls, cameras: list[str]) -> list[str]:
+        """Datasets were once made that call their only camera `image`."""
+        return [CAMERA] if cameras == ['image'] else cameras
 
 
 def read_description(folder: Path) -> Description:

@@ -322,7 +322,6 @@ def _describe(
             high=list(wanted.action_high) or None,
         ),
         image=wanted.image,
-        cameras=['image'],
         model_dt=rule.model_dt,
         frame_skip=rule.frame_skip,
         proprioception=list(proprioception),

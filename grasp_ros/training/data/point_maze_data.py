@@ -56,7 +56,6 @@ def record(
             high=limit,
         ),
         image=ImagePipeline(height=SIDE, width=SIDE),
-        cameras=['camera'],
         model_dt=world.control_period,
         proprioception=VELOCITY_NAMES,
         proprioception_units=['m/s', 'm/s'],
