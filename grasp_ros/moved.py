@@ -33,6 +33,7 @@ MOVED = {
     'grasp_ros.planners.registry': 'grasp_ros.planning.registry',
     'grasp_ros.benchmark.speed_suite': 'grasp_ros.benchmark.speed.suite',
     'grasp_ros.benchmark.large_model': 'grasp_ros.benchmark.speed.large_model',
+    'grasp_ros.benchmark.toy_picture': 'grasp_ros.benchmark.toy_image',
     'grasp_ros.training.calibrate': 'grasp_ros.training.evaluation.calibrate',
     'grasp_ros.training.push_t_data': 'grasp_ros.training.data.push_t_data',
     'grasp_ros.training.recorded': 'grasp_ros.training.data.recorded',

@@ -10,22 +10,121 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.benchmark.episodes.timing import time_cell
-from grasp_ros.benchmark.run.arguments import Measurement, measure_and_write, parse, planner_names
 from grasp_ros.benchmark.run.cells import Cell, run_cell
-from grasp_ros.benchmark.run.tuning import tune
-from grasp_ros.benchmark.run.variants import TUNING_SEED, VARIANTS, evaluation_seeds, tuning_seeds
-from grasp_ros.benchmark.run.workers import Cache
+from grasp_ros.benchmark.run.timing import time_cell
+from grasp_ros.benchmark.run.tuning import GRIDS, tune
+from grasp_ros.benchmark.run.variants import (
+    ABLATIONS,
+    COMPARED,
+    TUNING_SEED,
+    VARIANTS,
+    evaluation_seeds,
+    tuning_seeds,
+)
+from grasp_ros.benchmark.run.workers import (
+    Cache,
+    Executor,
+    Measurement,
+    add_running,
+    map_cells,
+    measure_and_write,
+)
 from grasp_ros.benchmark.speed.suite import speed_rows
 from grasp_ros.benchmark.tables.tables import content_of, write
-from grasp_ros.models.checkpoint import CheckpointError, find_model, read_manifest
+from grasp_ros.models.checkpoint import PRETRAINED, CheckpointError, find_model, read_manifest
+from grasp_ros.sim.registry import ROOMS
+
+HARD_TASKS = ('two_room_drawn_door', 'maze')
+DESCRIPTION = """Planners against each other on the same models and episodes. Without arguments a
+short run of some minutes; --full measures what the committed tables hold. A run that was cut is
+continued with --resume."""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Command-line arguments, what was left open filled in."""
+    parser = argparse.ArgumentParser(prog='benchmark', description=DESCRIPTION)
+    add = parser.add_argument
+    add('--tasks', nargs='+', choices=list(ROOMS), metavar='TASK',
+        help=f'some of {", ".join(ROOMS)}; default: the drawn ones that have a model here, else '
+        'two_room')
+    add('--models', nargs='+', metavar='FOLDER',
+        help='models of the one task, folders or names; default: the one with the name of the task')
+    add('--planners', nargs='+', choices=list(VARIANTS), metavar='NAME',
+        help=f'some of: {"; ".join(VARIANTS)}')
+    add('--horizons', nargs='+', type=int, metavar='T', help='model steps; default 25 50')
+    add('--episodes', type=int, help='of each cell and model; default 10, with --full 34')
+    add('--full', action='store_true',
+        help='all planners, horizons 25, 50 and 80, whole first plans and ablations too')
+    add('--ablations', action='store_true', help='run GRASP without each of its ingredients, too')
+    add('--ablation-horizons', nargs='+', type=int, default=[50], metavar='T')
+    add('--open-loop', action='store_true', help='execute whole first plans, too')
+    add('--open-loop-only', action='store_true', help='execute whole first plans, never replan')
+    add('--replan-every', type=int, default=5, metavar='N', help='control periods; default 5')
+    add('--timed-episodes', type=int, default=None, metavar='N',
+        help='episodes of the pass that measures times; 0 for none; default 1, with --full 3')
+    add('--tune', action='store_true',
+        help='try many settings of each planner, seeded ones too where named, on the tuning seeds '
+        'instead, on the first model, task and horizon (default 50)')
+    add('--no-speed', action='store_true', help='leave out the times of one iteration')
+    add_running(parser, Path('out/bench'))
+    options = parser.parse_args(arguments)
+    _fill(options)
+    _check(parser, options)
+    return options
+
+
+def _fill(options: argparse.Namespace) -> None:
+    full = options.full
+    if options.tasks is None:
+        options.tasks = [name for name in HARD_TASKS if (PRETRAINED / name).is_dir()]
+        options.tasks = options.tasks or ['two_room']
+    if options.planners is None:
+        options.planners = list(GRIDS) if options.tune else [
+            name for name, variant in COMPARED.items() if full or variant.short
+        ]
+    if options.horizons is None:
+        options.horizons = [50] if options.tune else [25, 50, 80] if full else [25, 50]
+    if options.episodes is None:
+        options.episodes = 34 if full else 20 if options.tune else 10
+    if options.timed_episodes is None:
+        options.timed_episodes = 3 if full else 1
+    options.open_loop |= full or options.open_loop_only
+    options.ablations |= full
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    for name in ('episodes', 'workers', 'replan_every'):
+        if getattr(options, name) < 1:
+            parser.error(f'--{name.replace("_", "-")} must be at least 1')
+    if options.timed_episodes < 0:
+        parser.error('--timed-episodes must not be negative')
+    if options.open_loop_only and (options.ablations or options.tune):
+        parser.error('--open-loop-only: ablations and tuning are closed loops')
+    if min(*options.horizons, *options.ablation_horizons) < 1:
+        parser.error('horizons must be at least 1')
+    if options.models is not None and len(options.tasks) != 1:
+        parser.error('--models are of one task: name it with --tasks')
+    try:
+        evaluation_seeds(len(options.models or [0]) - 1, options.episodes)
+    except ValueError as error:
+        parser.error(f'--episodes: {error}')
+
+
+def planner_names(options: argparse.Namespace, horizon: int) -> list[str]:
+    """Planners to run in closed loop at a horizon."""
+    if options.open_loop_only:
+        return []
+    names = list(options.planners) if horizon in options.horizons else []
+    if options.ablations and horizon in options.ablation_horizons:
+        names += [name for name in ABLATIONS if name not in names]
+    return names
 
 
 class Run:
     """A benchmark run: what was asked for, and what has been measured of it."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        """Find the models and list the cells.
+    def __init__(self, options: argparse.Namespace, execute: Executor = map_cells) -> None:
+        """Find the models and list the cells; `execute` calls a function for every cell.
 
         Raises:
             CheckpointError: if a model cannot be found or used.
@@ -42,7 +141,9 @@ class Run:
             for folder in folders
         }
         cache = Cache(options.output / 'cache', options.resume)
-        self._measured = Measurement(self._success_cells(), cache, run_cell, time_cell)
+        self._measured = Measurement(
+            self._success_cells(), cache, run_cell, time_cell, execute=execute
+        )
         self._speed: list[dict[str, Any]] = []
 
     def measure(self) -> None:
@@ -129,15 +230,19 @@ class Run:
         }
 
 
-def compare(options: argparse.Namespace) -> int:
+def compare(options: argparse.Namespace, execute: Executor = map_cells) -> int:
     """Measure and write; Ctrl-C writes what there is and gives 130.
+
+    Args:
+        options: of the command line.
+        execute: calls a function for every cell.
 
     Raises:
         CheckpointError: if a model cannot be found or used.
         ConnectionError: if there is no Ray cluster where one was named.
         ImportError: if Ray is not installed.
     """
-    run = Run(options)
+    run = Run(options, execute)
 
     def finish() -> None:
         print(write(options.output, run.content()))
@@ -146,11 +251,19 @@ def compare(options: argparse.Namespace) -> int:
     return measure_and_write(run.measure, finish, 'benchmark')
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark or the tuning; 2 where something that it needs is missing."""
+def main(arguments: Sequence[str] | None = None, execute: Executor = map_cells) -> int:
+    """Run the benchmark or the tuning.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+        execute: calls a function for every cell, as `map_cells` does.
+
+    Returns:
+        The exit status: 0; 130 after Ctrl-C, 2 where something that it needs is missing.
+    """
     options = parse(arguments)
     try:
-        return tune(options) if options.tune else compare(options)
+        return tune(options) if options.tune else compare(options, execute)
     except (CheckpointError, ConnectionError, ImportError) as error:
         print(f'benchmark: {error}', file=sys.stderr)
         return 2

@@ -7,10 +7,10 @@ commands by their times, with a constant compensation and with the delay estimat
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -18,37 +18,35 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from grasp_ros.benchmark.latency_report import (
-    COMPENSATIONS,
-    PERIODS,
-    markdown,
-    paired,
-    summarise,
-    write,
-)
 from grasp_ros.benchmark.run.cells import episode_of
 from grasp_ros.benchmark.run.variants import evaluation_seeds
 from grasp_ros.benchmark.run.workers import map_cells
-from grasp_ros.benchmark.slow_planning import DelayedDriver, SlowEpisode, SlowPlanner
+from grasp_ros.benchmark.slow_planning import DelayedDriver, OnArrival, SlowEpisode, SlowPlanner
+from grasp_ros.benchmark.tables.results import mcnemar, success_interval
 from grasp_ros.control.config import ControllerConfig
-from grasp_ros.control.controller import Controller
 from grasp_ros.control.factory import build_controller, model_limits
-from grasp_ros.control.observation import ImageSource
-from grasp_ros.control.planning_loop import PlanReport
-from grasp_ros.control.types import Command, State
 from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.models.manifest import Manifest
 from grasp_ros.models.protocol import WorldModel
-from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.protocol import Planner
 from grasp_ros.planning.registry import build
 from grasp_ros.sim.rooms.episodes import RoomsEpisode
 from grasp_ros.sim.rooms.world import METRES_PER_PIXEL
 from grasp_ros.sim.success import EpisodeResult, ReachMonitor, Rules
+
+COMPENSATIONS = ('none', 'times', 'constant', 'estimated')
+PERIODS = (0.5, 1.0, 2.0)
+SUCCESSES = ('reached', 'precise')
+MEASURES = ('steps', 'change', 'overshoot_cm')
+
+Episode = dict[str, Any]
+Row = dict[str, Any]
+
 
 TASK = 'two_room_drawn_door'
 HORIZON = 50
@@ -189,59 +187,160 @@ def _parts() -> tuple[WorldModel, Manifest, Planner]:
     return model, manifest, build('grasp', model, {})
 
 
-DRIVING = (State.RUNNING, State.PLAN_EXPIRED)
+def summarise(episodes: Sequence[Episode]) -> list[Row]:
+    """One row for each planning time and compensation that there are episodes of."""
+    rows = []
+    for periods, compensation in _cells(episodes):
+        own = [entry for entry in episodes if _cell(entry) == (periods, compensation)]
+        reached = [entry for entry in own if entry['reached']]
+        row: Row = {'periods': periods, 'compensation': compensation, 'episodes': len(own)}
+        for success in SUCCESSES:
+            row[success] = sum(entry[success] for entry in own)
+            interval = success_interval(row[success], len(own))
+            row[f'{success}_ci'] = [round(bound, 3) for bound in interval]
+        beyond = [entry['overshoot_cm'] for entry in own if entry['overshoot_cm'] is not None]
+        row |= {
+            'steps_over_optimum': _mean(
+                [entry['steps'] - entry['optimal_steps'] for entry in reached], 2
+            ),
+            'change': _mean([entry['change'] for entry in own], 4),
+            'overshoot_cm': _mean(beyond, 2),
+            'delay_s': _mean([entry['delay_s'] for entry in own], 3),
+        }
+        rows.append(row)
+    return rows
 
 
-class OnArrival:
-    """Plans from the newest picture as it is, and executes each plan from its first command on.
+def paired(episodes: Sequence[Episode]) -> list[Row]:
+    """Differences to no compensation on the same episodes.
 
-    For velocities, and models with one frame of history: the commands of the past stay out of it.
-    Everything else is the controller's, so that nothing but the times differs.
+    Of successes with McNemar's p-value, of measures the mean with its standard error: of steps on
+    the episodes that both reached.
     """
+    known = {(*_cell(entry), entry['seed']): entry for entry in episodes}
+    rows = []
+    for periods, compensation in _cells(episodes):
+        pairs = [
+            (entry, known[periods, 'none', entry['seed']])
+            for entry in episodes
+            if _cell(entry) == (periods, compensation)
+            and (periods, 'none', entry['seed']) in known
+        ]
+        if compensation == 'none' or not pairs:
+            continue
+        row: Row = {'periods': periods, 'compensation': compensation, 'pairs': len(pairs)}
+        for success in SUCCESSES:
+            ours = [bool(with_it[success]) for with_it, _ in pairs]
+            theirs = [bool(without[success]) for _, without in pairs]
+            row[success] = sum(ours) - sum(theirs)
+            row[f'{success}_p'] = round(mcnemar(ours, theirs), 6)
+        for measure in MEASURES:
+            gaps = [
+                with_it[measure] - without[measure]
+                for with_it, without in pairs
+                if None not in (with_it[measure], without[measure])
+                and (measure != 'steps' or (with_it['reached'] and without['reached']))
+            ]
+            many = len(gaps) > 1
+            row[measure] = _mean(gaps, 4) if many else None
+            row[f'{measure}_error'] = (
+                round(float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5, 4) if many else None
+            )
+        rows.append(row)
+    return rows
 
-    def __init__(self, controller: Controller) -> None:
-        """Control with `controller`, whose plans must start from the picture: no delay assumed."""
-        self._controller = controller
-        self._commands: deque[NDArray[np.float64]] = deque()
-        self._newest_ns = 0
 
-    @property
-    def inputs(self) -> SensorSpec:
-        """See Controller."""
-        return self._controller.inputs
+def markdown(rows: Sequence[Row]) -> str:
+    """The rows as a table for people."""
+    lines = [
+        '| planning takes, periods | compensation | reached | precisely | steps over optimum '
+        '| change, (m/s)^2 | overshoot, cm | delay assumed, s |',
+        '|---|---|---|---|---|---|---|---|',
+    ]
+    lines += [
+        f'| {row["periods"]:g} | {row["compensation"]} | {row["reached"]}/{row["episodes"]} '
+        f'| {row["precise"]}/{row["episodes"]} | {_shown(row["steps_over_optimum"], 1)} '
+        f'| {row["change"]:.3f} | {_shown(row["overshoot_cm"], 1)} | {row["delay_s"]:.2f} |'
+        for row in rows
+    ]
+    return '\n'.join(lines)
 
-    def add_measurement(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None:
-        """See Controller."""
-        return self._controller.add_measurement(name, data, stamp_ns)
 
-    def reset(self) -> None:
-        """See Controller."""
-        self._controller.reset()
-        self._commands.clear()
+def paired_markdown(differences: Sequence[Row]) -> str:
+    """The differences as a table for people."""
+    lines = [
+        '| planning takes, periods | compensation | reached | precisely | steps '
+        '| change, (m/s)^2 | overshoot, cm |',
+        '|---|---|---|---|---|---|---|',
+    ]
+    for row in differences:
+        shown = [f'{row[success]:+d} ({row[f"{success}_p"]:.2g})' for success in SUCCESSES]
+        shown += [
+            '-' if row[measure] is None else f'{row[measure]:+.3f} ± {row[f"{measure}_error"]:.3f}'
+            for measure in MEASURES
+        ]
+        lines.append(f'| {row["periods"]:g} | {row["compensation"]} | {" | ".join(shown)} |')
+    return '\n'.join(lines)
 
-    def set_goal(self, image: NDArray[np.uint8]) -> bool:
-        """See Controller."""
-        return self._controller.set_goal(image)
 
-    def observe(self, image: ImageSource, stamp_ns: int) -> str | None:
-        """See Controller."""
-        self._newest_ns = stamp_ns
-        return self._controller.observe(image, stamp_ns)
+def plot(path: Path, rows: Sequence[Row]) -> None:
+    """Success, steps over optimum, smoothness and overshoot as bars (PNG)."""
+    figure = Figure(figsize=(15, 3.6), layout='constrained')
+    panels = (
+        ('success, %', lambda row: 100 * row['reached'] / row['episodes']),
+        ('precise success, %', lambda row: 100 * row['precise'] / row['episodes']),
+        ('steps over optimum', lambda row: row['steps_over_optimum']),
+        ('change of the command, (m/s)²', lambda row: row['change']),
+        ('overshoot, cm', lambda row: row['overshoot_cm']),
+    )
+    for axes, (label, value) in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        for number, compensation in enumerate(COMPENSATIONS):
+            own = [row for row in rows if row['compensation'] == compensation]
+            places = [PERIODS.index(row['periods']) + 0.2 * (number - 1.5) for row in own]
+            axes.bar(places, [value(row) or 0 for row in own], 0.19, label=compensation)
+        axes.set_xticks(range(len(PERIODS)), [f'{periods:g}' for periods in PERIODS])
+        axes.set(xlabel='planning takes, control periods', ylabel=label)
+    figure.axes[2].legend(title='compensation', loc='upper left')
+    figure.savefig(path, dpi=110)
 
-    def plan(self, now_ns: int, clock: Callable[[], int] | None = None) -> PlanReport:
-        """See Controller; the plan is in force when this returns, no delay is measured."""
-        report = self._controller.plan(self._newest_ns)
-        if report.timed is not None and report.accepted:
-            self._commands = deque(report.timed.commands)
-        return report
 
-    def command(self, now_ns: int) -> Command:
-        """The next command of the plan, or the controller's stop."""
-        command = self._controller.command(now_ns)
-        if command.state not in DRIVING:
-            return command
-        action = self._commands.popleft() if self._commands else np.zeros(2)
-        return replace(command, action=action)
+def write(folder: Path, content: dict[str, Any]) -> None:
+    """Write latency.json, latency.md and latency.png of the content of the first."""
+    rows = content['rows']
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'latency.json').write_text(_compact(content))
+    parts = (markdown(rows), 'Differences to none:', paired_markdown(content['paired']))
+    (folder / 'latency.md').write_text('\n\n'.join((*parts, content['notes'])) + '\n')
+    plot(folder / 'latency.png', rows)
+
+
+def _cell(entry: Episode) -> tuple[float, str]:
+    return entry['periods'], entry['compensation']
+
+
+def _cells(episodes: Sequence[Episode]) -> list[tuple[float, str]]:
+    """All cells that there are episodes of, in the order of the tables."""
+    there = set(map(_cell, episodes))
+    return [cell for cell in product(PERIODS, COMPENSATIONS) if cell in there]
+
+
+def _mean(values: Sequence[float], digits: int) -> float | None:
+    return round(float(np.mean(values)), digits) if values else None
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return '-' if value is None else f'{value:.{digits}f}'
+
+
+def _compact(content: dict[str, Any]) -> str:
+    """JSON with one line for each row and episode."""
+    parts = []
+    for name, value in content.items():
+        text = json.dumps(value)
+        if name in ('rows', 'paired', 'episodes'):
+            text = '[\n  ' + ',\n  '.join(map(json.dumps, value)) + '\n ]'
+        parts.append(f' {json.dumps(name)}: {text}')
+    return '{\n' + ',\n'.join(parts) + '\n}\n'
 
 
 if __name__ == '__main__':

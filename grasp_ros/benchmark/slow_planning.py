@@ -6,16 +6,21 @@ in the node, where planning has a thread of its own.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from grasp_ros.benchmark.episodes.compute_budget import PlannerWrapper
+from grasp_ros.benchmark.run.cells import PlannerWrapper
+from grasp_ros.control.controller import Controller
+from grasp_ros.control.observation import ImageSource
 from grasp_ros.control.planning_loop import PlanReport
+from grasp_ros.control.types import Command, State
+from grasp_ros.models.sensors import SensorSpec
 from grasp_ros.planning.problem import Plan, PlanProblem
 from grasp_ros.sim.closed_loop import Driver, tick
 from grasp_ros.sim.rooms.episodes import RoomsEpisode, RoomsSimulation
@@ -174,3 +179,58 @@ def overshoot(
     if speed == 0:
         return 0.0
     return max(0.0, float(((positions[first:] - goal) @ (motion / speed)).max()))
+
+
+DRIVING = (State.RUNNING, State.PLAN_EXPIRED)
+
+
+class OnArrival:
+    """Plans from the newest image as it is, and executes each plan from its first command on.
+
+    For velocities, and models with one frame of history: the commands of the past stay out of it.
+    Everything else is the controller's, so that nothing but the times differs.
+    """
+
+    def __init__(self, controller: Controller) -> None:
+        """Control with `controller`, whose plans must start from the image: no delay assumed."""
+        self._controller = controller
+        self._commands: deque[NDArray[np.float64]] = deque()
+        self._newest_ns = 0
+
+    @property
+    def inputs(self) -> SensorSpec:
+        """See Controller."""
+        return self._controller.inputs
+
+    def add_measurement(self, name: str, data: NDArray[np.float64], stamp_ns: int) -> str | None:
+        """See Controller."""
+        return self._controller.add_measurement(name, data, stamp_ns)
+
+    def reset(self) -> None:
+        """See Controller."""
+        self._controller.reset()
+        self._commands.clear()
+
+    def set_goal(self, image: NDArray[np.uint8]) -> bool:
+        """See Controller."""
+        return self._controller.set_goal(image)
+
+    def observe(self, image: ImageSource, stamp_ns: int) -> str | None:
+        """See Controller."""
+        self._newest_ns = stamp_ns
+        return self._controller.observe(image, stamp_ns)
+
+    def plan(self, now_ns: int, clock: Callable[[], int] | None = None) -> PlanReport:
+        """See Controller; the plan is in force when this returns, no delay is measured."""
+        report = self._controller.plan(self._newest_ns)
+        if report.timed is not None and report.accepted:
+            self._commands = deque(report.timed.commands)
+        return report
+
+    def command(self, now_ns: int) -> Command:
+        """The next command of the plan, or the controller's stop."""
+        command = self._controller.command(now_ns)
+        if command.state not in DRIVING:
+            return command
+        action = self._commands.popleft() if self._commands else np.zeros(2)
+        return replace(command, action=action)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from grasp_ros.benchmark.command import main
-from grasp_ros.benchmark.episodes.timing import Timing
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
+from grasp_ros.benchmark.run.timing import Timing
 from grasp_ros.benchmark.run.tuning import GRIDS, PUSH_T_GRIDS, Setting, grid, picks
 from grasp_ros.benchmark.run.variants import ABLATIONS, VARIANTS, build, evaluation_seeds, resolved
 from grasp_ros.benchmark.speed.iteration import measure_iteration, random_problem
@@ -74,10 +74,17 @@ def test_mcnemar_counts_the_episodes_that_differ():
 QUICK = ['--horizons', '20', '--episodes', '2', '--workers', '1', '--no-speed']
 
 
-def run(output, *arguments):
+def refuse(function, cells, **_):
+    """Call for no cell: none must be left."""
+    for cell in cells:
+        pytest.fail(f'a finished cell was run again: {cell}')
+    return iter(())
+
+
+def run(output, *arguments, **injected):
     """The result file of a quick run on two rooms with one door."""
     command = ['--tasks', 'two_room', *QUICK, *arguments, '--output', str(output)]
-    assert main(command) == 0
+    assert main(command, **injected) == 0
     return json.loads((output / 'results.json').read_text())
 
 
@@ -121,26 +128,20 @@ def test_whole_first_plans_are_compared_without_any_closed_loop(tmp_path, capsys
     assert 'closed loops' in capsys.readouterr().err
 
 
-def test_a_run_goes_on_from_finished_cells(tmp_path, monkeypatch):
+def test_a_run_goes_on_from_finished_cells(tmp_path):
     arguments = ['--planners', 'greedy', '--timed-episodes', '0']
     first = run(tmp_path, *arguments)
-    monkeypatch.setattr(
-        'grasp_ros.benchmark.run.workers.map_cells', lambda function, cells, **_: iter(
-            pytest.fail('a finished cell was run again') for _ in cells
-        )
-    )
-    again = run(tmp_path, *arguments, '--resume')
+    again = run(tmp_path, *arguments, '--resume', execute=refuse)
     assert again['rows'] == first['rows']
 
 
-def test_an_interrupted_run_writes_what_it_has(tmp_path, monkeypatch):
-    def interrupted(kind, function, decode, cells, *_):
+def test_an_interrupted_run_writes_what_it_has(tmp_path):
+    def interrupted(function, cells, **_):
         yield 0, function(cells[0])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('grasp_ros.benchmark.run.arguments.run_all', interrupted)
     command = ['--tasks', 'two_room', *QUICK, '--planners', 'greedy', 'grasp']
-    assert main([*command, '--output', str(tmp_path)]) == 130
+    assert main([*command, '--output', str(tmp_path)], execute=interrupted) == 130
     results = json.loads((tmp_path / 'results.json').read_text())
     assert [row['planner'] for row in results['rows']] == ['greedy']
     assert results['rows'][0]['replan_ms'] is None

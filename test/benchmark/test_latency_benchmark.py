@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from grasp_ros.benchmark.latency import OnArrival, run_trial
 from grasp_ros.benchmark.latency import Trial as LatencyTrial
-from grasp_ros.benchmark.latency_report import markdown, paired, paired_markdown, summarise
-from grasp_ros.benchmark.slow_planning import overshoot
+from grasp_ros.benchmark.latency import markdown, paired, paired_markdown, run_trial, summarise
+from grasp_ros.benchmark.slow_planning import OnArrival, overshoot
 from harness.controller_rig import CONFIG, PERIOD, Rig
 from harness.toy_models import picture
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 import yaml
 
-from grasp_ros.benchmark.push_t import probe as push_t_probe
 from grasp_ros.benchmark.push_t.__main__ import PICKS, PUSH_T_VARIANTS, main, parse, planners_at
 from grasp_ros.benchmark.push_t.oracle import (
     ACTION_SPACE,
@@ -193,14 +192,13 @@ def random_model(tmp_path):
     return folder
 
 
-def test_command_writes_table_and_plots_and_goes_on(tmp_path, monkeypatch, random_model):
-    monkeypatch.setattr(push_t_probe, 'EPISODES', 5)
+def test_command_writes_table_and_plots_and_goes_on(tmp_path, random_model):
     command = [
         '--models', str(random_model), '--planners', 'greedy', 'random_shooting',
         '--horizons', '10', '--episodes', '2', '--timed-episodes', '1', '--workers', '1',
         '--oracle-planners', 'greedy', '--oracle-horizons', '5', '--output', str(tmp_path),
     ]
-    assert main(command) == 0
+    assert main(command, probe_episodes=5) == 0
     results = json.loads((tmp_path / 'push_t.json').read_text())
     assert [(row['task'], row['planner'], row['closed_loop']) for row in results['rows']] == [
         ('push_t', 'greedy', False), ('push_t', 'random_shooting', False),
@@ -216,24 +214,24 @@ def test_command_writes_table_and_plots_and_goes_on(tmp_path, monkeypatch, rando
     assert 'H = 10 (T = 2)' in tables
     for name in ('push_t', 'push_t_open_loop', 'push_t_oracle_open_loop'):
         assert (tmp_path / f'{name}.png').stat().st_size > 1000
-    monkeypatch.setattr(
-        'grasp_ros.benchmark.run.workers.map_cells', lambda function, cells, **_: iter(
-            pytest.fail('a finished cell was run again') for _ in cells
-        )
-    )
-    assert main([*command, '--resume']) == 0
+
+    def refuse(function, cells, **_):
+        for cell in cells:
+            pytest.fail(f'a finished cell was run again: {cell}')
+        return iter(())
+
+    assert main([*command, '--resume'], execute=refuse) == 0
     again = json.loads((tmp_path / 'push_t.json').read_text())
     assert again['rows'] == results['rows']
 
 
-def test_tuning_tries_all_settings_on_the_tuning_seeds(tmp_path, monkeypatch, random_model):
-    monkeypatch.setattr(push_t_probe, 'EPISODES', 5)
+def test_tuning_tries_all_settings_on_the_tuning_seeds(tmp_path, random_model):
     command = [
         '--tune', '--models', str(random_model), '--planners', 'random_shooting',
         '--horizons', '10', '--episodes', '2', '--timed-episodes', '1', '--workers', '1',
         '--output', str(tmp_path),
     ]
-    assert main(command) == 0
+    assert main(command, probe_episodes=5) == 0
     results = json.loads((tmp_path / 'tuning_push_t.json').read_text())
     assert results['tuning_seeds'] == [100_000, 100_001]
     assert (results['horizon'], len(results['settings'])) == (2, 8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.benchmark.episodes.side_by_side import BatchedEpisodes
+from grasp_ros.benchmark.run.cells import BatchedEpisodes
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.factory import build_controller, model_limits
 from grasp_ros.models.checkpoint import find_model, load_model

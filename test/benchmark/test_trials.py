@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from grasp_ros.benchmark.episodes.trials import Setup, TrialRunner
+from grasp_ros.benchmark.run.trials import Setup, TrialRunner
 from grasp_ros.control.config import ControllerConfig
 from grasp_ros.control.limits import Limits
 from grasp_ros.models.action_space import ActionKind, ActionSpace

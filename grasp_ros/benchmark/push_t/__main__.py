@@ -11,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.benchmark.episodes.compute_budget import name_with, with_effort
-from grasp_ros.benchmark.push_t.probe import ProbeError
+from grasp_ros.benchmark.push_t.probe import EPISODES, ProbeError
 from grasp_ros.benchmark.push_t.push_t_cells import (
     ORACLE,
     PushTRow,
@@ -24,7 +23,6 @@ from grasp_ros.benchmark.push_t.push_t_cells import (
     time_cell,
 )
 from grasp_ros.benchmark.push_t.push_t_tables import NOTES, write
-from grasp_ros.benchmark.run.arguments import Measurement, add_running, measure_and_write
 from grasp_ros.benchmark.run.cells import Cell, decode_result
 from grasp_ros.benchmark.run.tuning import PUSH_T_GRIDS, Tuning, tune_and_write, tuning_cells
 from grasp_ros.benchmark.run.variants import (
@@ -37,9 +35,18 @@ from grasp_ros.benchmark.run.variants import (
     WITH_GUESSES,
     Variant,
     evaluation_seeds,
+    name_with,
     tuning_seeds,
+    with_effort,
 )
-from grasp_ros.benchmark.run.workers import Cache
+from grasp_ros.benchmark.run.workers import (
+    Cache,
+    Executor,
+    Measurement,
+    add_running,
+    map_cells,
+    measure_and_write,
+)
 from grasp_ros.benchmark.tables.tables import content_of
 from grasp_ros.models.checkpoint import CheckpointError, find_model
 from grasp_ros.sim.push_t.world import FRAME_SKIP
@@ -111,13 +118,19 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 class Run:
     """A run of the table: what was asked for, and what has been measured of it."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        """Find the models and list the cells.
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        execute: Executor = map_cells,
+        probe_episodes: int = EPISODES,
+    ) -> None:
+        """Find the models and list the cells; see `main`.
 
         Raises:
             CheckpointError: if a model cannot be found or used.
         """
         self._options = options
+        self._probe_episodes = probe_episodes
         self._models = [str(find_model(name)) for name in options.models]
         self._seeds = tuning_seeds if options.tuning_seeds else evaluation_seeds
         self._folder = options.output / 'cache'
@@ -129,13 +142,16 @@ class Run:
             partial(run_cell, cache=self._folder),
             partial(time_cell, cache=self._folder),
             partial(decode_result, row=PushTRow),
+            execute,
         )
 
     def measure(self) -> None:
         """Fit the probes, replay in imagination, measure success, then times."""
         options = self._options
         for model in self._models:
-            self._probes[model] = probe_for(model, self._folder)[1]
+            self._probes[model] = probe_for(
+                model, self._folder, episodes=self._probe_episodes
+            )[1]
         if self._models:
             self._recorded = [self._replayed(horizon) for horizon in sorted({*options.horizons})]
         self._measured.success(options.workers, options.ray)
@@ -257,11 +273,11 @@ def _distinct(planners: list[tuple[str, int]]) -> list[tuple[str, int]]:
     return kept
 
 
-def tune_push_t(options: argparse.Namespace) -> int:
-    """Try the settings of each planner in closed loop; see `tune_and_write`."""
+def tune_push_t(options: argparse.Namespace, probe_episodes: int = EPISODES) -> int:
+    """Try the settings of each planner in closed loop; see `tune_and_write` and `main`."""
     model = str(find_model(options.models[0]))
     folder = options.output / 'cache'
-    probe_for(model, folder)
+    probe_for(model, folder, episodes=probe_episodes)
     horizon = options.horizons[0] // FRAME_SKIP
     cells = tuning_cells(
         TASK,
@@ -285,13 +301,26 @@ def tune_push_t(options: argparse.Namespace) -> int:
     return tune_and_write(tuning, options)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 130 after Ctrl-C, 2 where something that it needs is missing."""
+def main(
+    arguments: Sequence[str] | None = None,
+    execute: Executor = map_cells,
+    probe_episodes: int = EPISODES,
+) -> int:
+    """Measure and write.
+
+    Args:
+        arguments: of the command line, without the program's name; None: those of the process.
+        execute: calls a function for every cell, as `map_cells` does.
+        probe_episodes: of motion that pose probes are fitted on and tried on.
+
+    Returns:
+        The exit status: 0; 130 after Ctrl-C, 2 where something that it needs is missing.
+    """
     options = parse(arguments)
     try:
         if options.tune:
-            return tune_push_t(options)
-        run = Run(options)
+            return tune_push_t(options, probe_episodes)
+        run = Run(options, execute, probe_episodes)
 
         def finish() -> None:
             content = run.content()

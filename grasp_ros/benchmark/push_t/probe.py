@@ -102,7 +102,10 @@ def fit_probe(latents: Array, states: Array, rng: np.random.Generator) -> PosePr
 
 
 def probe_of(
-    see: Callable[[Array], Array], motion: Callable[[int, int, int], Array], cached: Path
+    see: Callable[[Array], Array],
+    motion: Callable[[int, int, int], Array],
+    cached: Path,
+    episodes: int = EPISODES,
 ) -> tuple[PoseProbe, ProbeError]:
     """The probe of a model and its error, from `cached` or fitted and kept there.
 
@@ -110,9 +113,10 @@ def probe_of(
         see: states (N, 10) to flat latents (N, D).
         motion: states (E, L + 1, 10) of so many episodes of so many model steps, by seed.
         cached: an .npz file.
+        episodes: of motion to fit and judge it on.
     """
     if not cached.is_file():
-        states = motion(EPISODES, LENGTH, PROBE_SEED)
+        states = motion(episodes, LENGTH, PROBE_SEED)
         split = len(states) * 4 // 5
         fitted, judged = (part.reshape(-1, part.shape[-1])
                           for part in (states[:split], states[split:]))

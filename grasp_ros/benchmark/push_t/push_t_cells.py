@@ -15,13 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from grasp_ros.benchmark.episodes.compute_budget import CountingPlanner
-from grasp_ros.benchmark.episodes.side_by_side import ImageEncoder
-from grasp_ros.benchmark.episodes.timing import Solved, Timing, pin, timed
-from grasp_ros.benchmark.episodes.trials import Driven, Setup, TrialRunner
 from grasp_ros.benchmark.push_t.oracle import ACTION_SPACE, OracleModel, latents_of, states_of
-from grasp_ros.benchmark.push_t.probe import PoseProbe, ProbeError, probe_of
-from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
+from grasp_ros.benchmark.push_t.probe import EPISODES, PoseProbe, ProbeError, probe_of
+from grasp_ros.benchmark.run.cells import (
+    Cell,
+    CellResult,
+    CountingPlanner,
+    EpisodeRow,
+    ImageEncoder,
+)
+from grasp_ros.benchmark.run.timing import Solved, Timing, pin, timed
+from grasp_ros.benchmark.run.trials import Driven, Setup, TrialRunner
 from grasp_ros.benchmark.run.variants import build
 from grasp_ros.benchmark.run.workers import weights_digest
 from grasp_ros.control.config import ControllerConfig
@@ -116,7 +120,10 @@ def subject_of(model: str, cache: Path) -> ModelUnderTest:
 
 
 def probe_for(
-    model: str, cache: Path, encode: Callable[[Sequence[Any]], Tensor] | None = None
+    model: str,
+    cache: Path,
+    encode: Callable[[Sequence[Any]], Tensor] | None = None,
+    episodes: int = EPISODES,
 ) -> tuple[PoseProbe, ProbeError]:
     """The probe of the model in a folder, and its error; fitted unless `cache` has it."""
     see = encode or ImageEncoder(*load_model(Path(model)))
@@ -129,7 +136,7 @@ def probe_for(
         return collect(episodes, length, seed).frames
 
     cache.mkdir(parents=True, exist_ok=True)
-    return probe_of(flat, motion, cache / f'probe_{digest_of(model)[:24]}.npz')
+    return probe_of(flat, motion, cache / f'probe_{digest_of(model)[:24]}.npz', episodes)
 
 
 @lru_cache

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.benchmark.episodes.compute_budget import base_name
-from grasp_ros.benchmark.run.variants import COMPARED
+from grasp_ros.benchmark.run.variants import COMPARED, base_name
 from grasp_ros.benchmark.tables.plots import plot_censored, plot_efforts, plot_success
 from grasp_ros.benchmark.tables.results import LEVEL
 from grasp_ros.benchmark.tables.tables import compact_json, success_tables, time_table, where

@@ -15,8 +15,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.benchmark.episodes.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.run.cells import Cell, CellResult, decode_result, run_cell
+from grasp_ros.benchmark.run.timing import Timing, decode_timing, time_cell
 from grasp_ros.benchmark.run.variants import (
     INITIAL_GUESSES,
     SYNC,

@@ -1,7 +1,8 @@
-"""Cells on all cores or machines, each kept in a cache."""
+"""Cells on all cores or machines, each kept in a cache, and the options of how they are run."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import logging
@@ -9,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -18,8 +20,10 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from grasp_ros.benchmark.run.cells import Cell
+from grasp_ros.benchmark.run.cells import Cell, CellResult, decode_result
+from grasp_ros.benchmark.run.timing import Timing, decode_timing
 from grasp_ros.benchmark.run.variants import resolved
+from grasp_ros.benchmark.tables.results import RowData, RowKey, gather, key_of
 from grasp_ros.models.checkpoint import read_manifest
 
 Item = TypeVar('Item')
@@ -151,6 +155,10 @@ def _call(function: Callable[[Item], Result], item: Item) -> Result | _Failure:
         return _Failure(error, socket.gethostname())
 
 
+Executor = Callable[..., Iterator[tuple[int, Any]]]
+"""Calls a function for every item, as `map_cells` does."""
+
+
 class Cache:
     """One JSON file for each result, named by what it is a result of."""
 
@@ -207,19 +215,17 @@ def weights_digest(model: str) -> str:
     return read_manifest(Path(model)).weights_sha256
 
 
-CellResult = TypeVar('CellResult')
-
-
 def run_all(
     kind: str,
-    function: Callable[[Cell], CellResult],
-    decode: Callable[[Mapping[str, Any]], CellResult],
+    function: Callable[[Cell], Result],
+    decode: Callable[[Mapping[str, Any]], Result],
     cells: Sequence[Cell],
     cache: Cache,
     workers: int,
     ray_address: str | None = None,
+    execute: Executor = map_cells,
     **more: Any,
-) -> Iterator[tuple[int, CellResult]]:
+) -> Iterator[tuple[int, Result]]:
     """Positions and results of cells as they come, those that the cache knows first.
 
     Args:
@@ -230,6 +236,7 @@ def run_all(
         cache: keeps results.
         workers: processes, or calls at once on a Ray cluster.
         ray_address: of that cluster, see `map_cells`; None for processes of this machine.
+        execute: calls `function` for each cell that the cache does not know.
         more: what results depend on beside the cell.
     """
     missing = []
@@ -242,11 +249,99 @@ def run_all(
             bar.update()
             yield position, decode(known)
         cells_left = [cells[position] for position in missing]
-        for index, result in map_cells(
+        for index, result in execute(
             function, cells_left, workers=workers, ray_address=ray_address
         ):
             cell = cells_left[index]
-            cache.put(kind, cell, more, asdict(result))  # type: ignore[call-overload]
+            cache.put(kind, cell, more, asdict(result))
             bar.set_postfix_str(cell.title)
             bar.update()
             yield missing[index], result
+
+
+def add_running(parser: argparse.ArgumentParser, output: Path) -> None:
+    """Add the options that every comparison has: how it is run, and where results go."""
+    add = parser.add_argument
+    add('--fixed-horizon', action='store_true', help='do not let the horizon shrink')
+    add('--tuning-seeds', action='store_true',
+        help='run the comparison on the tuning seeds, to choose what is on by default')
+    add('--workers', type=int, default=2, help='processes that measure success; default 2')
+    add('--ray', metavar='ADDRESS',
+        help='measure success on the Ray cluster at HOST:6379 (or auto, local), where --workers '
+        'are calls at once and the models lie in the same folders; times are measured here')
+    add('--resume', action='store_true', help='take finished cells from OUTPUT/cache')
+    add('--output', type=Path, default=output, help=f'folder; default {output}')
+
+
+class Measurement:
+    """Measures cells and keeps what it finds."""
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        cache: Cache,
+        run: Callable[[Cell], CellResult],
+        time: Callable[[Cell], Timing],
+        decode: Callable[[Mapping[str, Any]], CellResult] = decode_result,
+        execute: Executor = map_cells,
+    ) -> None:
+        """Measure `cells`.
+
+        Args:
+            cells: of the tables.
+            cache: knows finished ones.
+            run: measures success, in another process.
+            time: measures times, in another process.
+            decode: makes what `run` gives of its fields in JSON.
+            execute: calls them for every cell.
+        """
+        self.cells = cells
+        self._cache = cache
+        self._execute = execute
+        self._run, self._time, self._decode = run, time, decode
+        self._results: dict[int, CellResult] = {}
+        self._timings: dict[RowKey, Timing] = {}
+
+    def success(self, workers: int, ray_address: str | None = None) -> None:
+        """Measure success; see `run_all`."""
+        for position, result in run_all(
+            'success', self._run, self._decode, self.cells, self._cache, workers, ray_address,
+            self._execute,
+        ):
+            self._results[position] = result
+
+    def times(self, cells: Sequence[Cell]) -> None:
+        """Measure times, one cell after the other; they hold for both loops of their rows."""
+        for position, timing in run_all(
+            'times', self._time, decode_timing, cells, self._cache, workers=1,
+            execute=self._execute,
+        ):
+            self._timings[(*key_of(cells[position])[:3], True)] = timing
+
+    def rows(self) -> list[RowData]:
+        """The rows of all cells that have a result."""
+        return gather(self.cells, self._results, self._timings)
+
+
+def measure_and_write(
+    measure: Callable[[], None], write: Callable[[], None], command: str
+) -> int:
+    """Measure and write, also what there is after Ctrl-C, which gives 130, or a failure.
+
+    Raises:
+        ConnectionError: if there is no Ray cluster where one was named.
+        ImportError: if Ray is not installed.
+    """
+    status = 0
+    try:
+        measure()
+    except (ConnectionError, ImportError):
+        raise
+    except KeyboardInterrupt:
+        print(f'\n{command}: interrupted; --resume goes on from here', file=sys.stderr)
+        status = 130
+    except Exception:
+        write()
+        raise
+    write()
+    return status

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from grasp_ros.benchmark.episodes.timing import peak_mb, reset_peak
+from grasp_ros.benchmark.run.timing import peak_mb, reset_peak
 from grasp_ros.machine import machine, versions
 from grasp_ros.models.checkpoint import CheckpointError, find_model, load_model
 from grasp_ros.models.protocol import Observation

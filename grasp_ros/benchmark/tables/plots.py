@@ -11,8 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from grasp_ros.benchmark.episodes.compute_budget import base_name
-from grasp_ros.benchmark.run.variants import SHIPPED, WITH_GUESSES
+from grasp_ros.benchmark.run.variants import SHIPPED, WITH_GUESSES, base_name
 
 Row = Mapping[str, Any]
 DODGE = 4.0

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from grasp_ros.benchmark.episodes.compute_budget import base_name
-from grasp_ros.benchmark.episodes.timing import Timing
 from grasp_ros.benchmark.run.cells import Cell, CellResult, EpisodeRow
-from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, SHIPPED
+from grasp_ros.benchmark.run.timing import Timing
+from grasp_ros.benchmark.run.variants import ABLATIONS, OWN, SHIPPED, base_name
 
 RowKey = tuple[str, str, int, bool]
 

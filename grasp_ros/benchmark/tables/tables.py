@@ -9,9 +9,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from grasp_ros.benchmark.episodes.compute_budget import base_name
 from grasp_ros.benchmark.run.cells import EpisodeRow
-from grasp_ros.benchmark.run.variants import ABLATIONS, COMPARED, resolved
+from grasp_ros.benchmark.run.variants import ABLATIONS, COMPARED, base_name, resolved
 from grasp_ros.benchmark.tables.plots import plot_censored, plot_speed, plot_success
 from grasp_ros.benchmark.tables.results import (
     NOTES,

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from grasp_ros.benchmark.episodes.timing import peak_mb
+from grasp_ros.benchmark.run.timing import peak_mb
 from system.fuzz.subject import Counts, FuzzTarget, small_controller
 
 EPILOG = """\

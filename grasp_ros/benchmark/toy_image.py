@@ -1,4 +1,8 @@
-"""A picture that explains virtual states: GRASP on the toy ball, at the start, noisy, converged."""
+"""An image that explains virtual states: GRASP on a toy ball, at the start, noisy, converged.
+
+The ball in the plane among round obstacles has known dynamics and its position is the latent, so
+that planners can be tested and looked at without learning anything.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,100 @@ from pathlib import Path
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional
 
-from grasp_ros.models.protocol import predict_windows, rollout, windows
+from grasp_ros.models.protocol import Observation, predict_windows, rollout, windows
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import PlanProblem
-from grasp_ros.sim.ball import BallModel, ball_problem
 
-# GRASP as published but for the rates, which fit a latent measured in metres: no seeds, no learned
-# distance, so that the virtual states do the work.
+
+@dataclass(frozen=True)
+class BallWorld:
+    """A world of about one metre around the origin.
+
+    Attributes:
+        obstacles: x, y and radius of each in metres.
+        speed: metres that an action of length 1 moves the ball in one step.
+        softness: depth in metres over which an obstacle's push grows.
+    """
+
+    obstacles: tuple[tuple[float, float, float], ...] = (
+        (-0.3, 0.15, 0.22),
+        (0.3, -0.25, 0.25),
+    )
+    speed: float = 0.1
+    softness: float = 0.02
+
+
+class BallModel:
+    """The world's exact dynamics as a WorldModel; the latent is the position (2,) in metres."""
+
+    latent_shape = (2,)
+    action_dim = 2
+    history = 1
+
+    def __init__(
+        self,
+        world: BallWorld | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = 'cpu',
+    ) -> None:
+        """Move balls in `world`, by default the one with two obstacles."""
+        self.world = world or BallWorld()
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self._circles = torch.tensor(
+            self.world.obstacles, dtype=dtype, device=self.device
+        ).reshape(-1, 3)
+
+    def encode(self, observation: Observation) -> Tensor:
+        """Positions (B, K, 2), which are the proprioception.
+
+        Raises:
+            ValueError: if the observation has none.
+        """
+        if observation.proprioception is None:
+            raise ValueError('the ball is not seen: its position must come as proprioception')
+        return observation.proprioception.to(self.device, self.dtype)
+
+    def predict(self, latents: Tensor, actions: Tensor) -> Tensor:
+        """Positions (N, 1, 2) and actions (N, 1, 2) to the next positions (N, 2).
+
+        The ball moves, then every obstacle pushes it out, softly: along its radius by
+        softplus of the depth.
+        """
+        moved = latents[:, -1] + self.world.speed * actions[:, -1]
+        for circle in self._circles:
+            offset = moved - circle[:2]
+            distance = (offset.square().sum(dim=-1, keepdim=True) + 1e-12).sqrt()
+            depth = (circle[2] - distance) / self.world.softness
+            push = self.world.softness * functional.softplus(depth)
+            moved = moved + push * offset / distance
+        return moved
+
+    def clearance(self, positions: Tensor) -> Tensor:
+        """Distance in metres (...) of positions (..., 2) to the nearest obstacle, < 0 inside."""
+        offset = positions[..., None, :] - self._circles[:, :2]
+        return (offset.norm(dim=-1) - self._circles[:, 2]).amin(dim=-1)
+
+
+def ball_problem(model: BallModel, horizon: int = 22) -> PlanProblem:
+    """From the left of the obstacles to their right; the straight line crosses both."""
+    like = torch.zeros((), dtype=model.dtype, device=model.device)
+    limit = like.new_ones(2)
+    return PlanProblem(
+        context=like.new_tensor([[[-0.8, 0.3]]]),
+        past_actions=like.new_zeros((1, 0, 2)),
+        goal=like.new_tensor([[0.8, -0.3]]),
+        action_low=-limit,
+        action_high=limit,
+        stop_action=torch.zeros_like(limit),
+        horizon=horizon,
+    )
+
+
+# GRASP as published but for the rates, which fit a latent measured in metres: no greedy guess, no
+# learned distance, so that the virtual states do the work.
 CONFIG = GraspConfig(
     goal_distance='latent',
     iterations=400,
@@ -84,7 +174,7 @@ def watch_solve(model: BallModel, problem: PlanProblem, seed: int = 0) -> list[S
     return seen
 
 
-def draw_picture(
+def draw_image(
     model: BallModel, problem: PlanProblem, seen: Sequence[StateSnapshot]
 ) -> Image.Image:
     """Three panels: the first, a noisy and the last of the snapshots."""
@@ -95,12 +185,12 @@ def draw_picture(
         f'iteration {chosen[2].iteration}: what the model can do',
     ]
     width, height = len(chosen) * SIZE, HEIGHT + 3 * LINE
-    picture = Image.new('RGB', (width, height), PAPER)
-    draw = ImageDraw.Draw(picture)
+    image = Image.new('RGB', (width, height), PAPER)
+    draw = ImageDraw.Draw(image)
     font = ImageFont.load_default()
     for index, (snapshot, title) in enumerate(zip(chosen, titles, strict=True)):
         left = index * SIZE
-        picture.paste(_panel(model, problem, snapshot), (left, 2 * LINE))
+        image.paste(_panel(model, problem, snapshot), (left, 2 * LINE))
         draw.text((left + 10, 5), title, fill=INK, font=font)
         gap = f'largest gap {100 * snapshot.gap_m:.1f} cm'
         draw.text((left + 10, 5 + LINE), gap, fill=INK, font=font)
@@ -117,20 +207,20 @@ def draw_picture(
         draw.ellipse((left, top + 2, left + 8, top + 10), fill=colour)
         draw.text((left + 14, top), text, fill=INK, font=font)
         left += 40 + round(draw.textlength(text, font=font))
-    return picture
+    return image
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the picture."""
+    """Write the image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('out/virtual_states.png'))
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
     options = parser.parse_args(arguments)
     model = BallModel()
     problem = ball_problem(model)
-    picture = draw_picture(model, problem, watch_solve(model, problem, options.seed))
+    image = draw_image(model, problem, watch_solve(model, problem, options.seed))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(options.output, optimize=True)
+    image.save(options.output, optimize=True)
     print(f'wrote {options.output}')
 
 

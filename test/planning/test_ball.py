@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from grasp_ros.benchmark import toy_picture
+from grasp_ros.benchmark.toy_image import BallModel, BallWorld, ball_problem
 from grasp_ros.models.protocol import Observation, WorldModel, rollout
 from grasp_ros.planning.registry import PLANNERS, build
-from grasp_ros.sim.ball import BallModel, BallWorld, ball_problem
 
 OPTIONS = {
     'gradient': {'iterations': 60, 'starts': 4},

@@ -1,1 +1,0 @@
-"""Closed-loop episodes and their times."""
