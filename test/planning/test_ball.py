@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from grasp_ros.benchmark import toy_picture
+from grasp_ros.benchmark import toy_image
 from grasp_ros.benchmark.toy_image import BallModel, BallWorld, ball_problem
 from grasp_ros.models.protocol import Observation, WorldModel, rollout
 from grasp_ros.planning.registry import PLANNERS, build
@@ -85,9 +85,9 @@ def test_every_planner_leads_the_ball_around(model, name):
 def test_grasp_as_published_closes_the_gaps():
     model = BallModel()
     problem = ball_problem(model)
-    seen = toy_picture.watch_solve(model, problem)
+    seen = toy_image.watch_solve(model, problem)
     assert [snapshot.iteration for snapshot in seen] == list(
-        range(toy_picture.CONFIG.iterations + 1)
+        range(toy_image.CONFIG.iterations + 1)
     )
     assert model.clearance(seen[0].states).min() < -0.05, 'the line crosses obstacles'
     assert model.clearance(seen[-1].states).min() > -1e-6
@@ -96,11 +96,11 @@ def test_grasp_as_published_closes_the_gaps():
 
 
 def test_the_picture_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy_picture, 'CONFIG', replace(toy_picture.CONFIG, iterations=2))
+    monkeypatch.setattr(toy_image, 'CONFIG', replace(toy_image.CONFIG, iterations=2))
     file = tmp_path / 'new' / 'virtual_states.png'
-    toy_picture.main(['--output', str(file), '--seed', '3'])
+    toy_image.main(['--output', str(file), '--seed', '3'])
     picture = Image.open(file)
-    assert picture.width == 3 * toy_picture.SIZE
+    assert picture.width == 3 * toy_image.SIZE
     colours = {colour for _, colour in picture.convert('RGB').getcolors(10**6)}
-    drawn = (toy_picture.STATE, toy_picture.OBSTACLE, toy_picture.GOAL, toy_picture.PREDICTION)
+    drawn = (toy_image.STATE, toy_image.OBSTACLE, toy_image.GOAL, toy_image.PREDICTION)
     assert colours.issuperset(drawn)
