@@ -157,7 +157,7 @@ class Run:
             self._speed = speed_rows(name, Path(self._models[name][0]), full=options.full)
 
     def content(self) -> dict[str, Any]:
-        """What results.json says of all that has been measured so far."""
+        """Content of results.json, from all that has been measured so far."""
         return content_of(self._measured.rows(), self._speed, self._description())
 
     def _success_cells(self) -> list[Cell]:

@@ -1,4 +1,4 @@
-"""What latency compensation gains: episodes with planning slowed to 0.5, 1 and 2 control periods.
+"""Gain of latency compensation: episodes with planning slowed to 0.5, 1 and 2 control periods.
 
 Each episode is driven by a plain node that executes each plan from its beginning, by one that takes
 commands by their times, with a constant compensation and with the delay estimated while driving.
@@ -54,8 +54,8 @@ CONSTANT_S = 0.08
 GOAL_TOLERANCE = 1.0
 PRECISE_PX = 2.0
 NOTES = (
-    'none: a plain node, which plans from the picture as it is and executes each plan from its '
-    'beginning; times: plans start from the picture, but their commands are taken by their times; '
+    'none: a plain node, which plans from the image as it is and executes each plan from its '
+    'beginning; times: plans start from the image, but their commands are taken by their times; '
     f'constant: planning_delay is {CONSTANT_S:g} s, the default; estimated: from the measured '
     'delays. A solve takes the given number of control periods (0.1 s), spread by 10 %, 3 % of '
     'them twice as long; the next begins when it has ended. Reached: come within 5 px (25 cm) of '
@@ -109,7 +109,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     run = SlowEpisode(
         control, slow, task, Rules(task.budget, PRECISE_PX), trial.periods
     ).run()
-    usual = judged(run.positions / METRES_PER_PIXEL, task, Rules(task.budget))
+    usual = result_by(run.positions / METRES_PER_PIXEL, task, Rules(task.budget))
     return {
         'compensation': trial.compensation,
         'periods': trial.periods,
@@ -125,17 +125,17 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     }
 
 
-def judged(
+def result_by(
     positions_px: NDArray[np.float64], task: RoomsEpisode, rules: Rules
 ) -> EpisodeResult:
-    """The verdict by other rules on a track (S, 2) of positions in camera pixels."""
+    """Result by other rules of a track (S, 2) of positions in camera pixels."""
     episode = task.episode
-    judge = ReachMonitor(
+    monitor = ReachMonitor(
         episode.seed, episode.through_door, episode.goal / METRES_PER_PIXEL, rules
     )
     for position in positions_px:
-        judge.update(position)
-    return judge.result()
+        monitor.update(position)
+    return monitor.result()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

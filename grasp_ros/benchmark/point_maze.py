@@ -102,17 +102,17 @@ def _encode(
 ) -> torch.Tensor:
     """Latents (L + 1, D) of an episode's states (L + 1, 4)."""
     image = manifest.image
-    pictures = np.stack(
+    images = np.stack(
         [
-            to_model_input(picture, image.height, image.width, image.fit)
-            for picture in world.render(states[:, :2])
+            to_model_input(rendered, image.height, image.width, image.fit)
+            for rendered in world.render(states[:, :2])
         ]
     )
     space = manifest.inputs.proprioception
     proprioception = None
     if space is not None:
         proprioception = torch.from_numpy(space.normalise(states[:, VELOCITY]))[None]
-    return model.encode(Observation(torch.from_numpy(pictures)[None], proprioception))[0]
+    return model.encode(Observation(torch.from_numpy(images)[None], proprioception))[0]
 
 
 def measure(folder: Path, seeds: Sequence[int]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class SlowEpisode:
 def overshoot(
     positions: NDArray[np.float64], goal: NDArray[np.float64], near: float = 0.25
 ) -> float | None:
-    """How far a robot went beyond its goal in the direction in which it first came near.
+    """Distance that a robot went beyond its goal in the direction in which it first came near.
 
     Args:
         positions: (S, 2) in metres, at each tick.

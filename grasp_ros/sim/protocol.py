@@ -157,7 +157,7 @@ class Task(ABC):
         name: of the task.
         model: name of the model of it that comes along, in models/pretrained.
         wording: of its results.
-        poses: names of the true poses that success is judged by.
+        poses: names of the true poses that success is told by.
         parameter_file: in config/, with what the planner needs for this task; None for its
             defaults.
         required_share: of a demo's goals, that must be reached unless asked otherwise.

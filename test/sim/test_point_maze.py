@@ -48,8 +48,8 @@ def test_a_wall_stops_the_motion_into_it_and_lets_the_mass_slide_along():
 
 
 def test_two_masses_at_one_place_look_alike_whatever_their_velocity():
-    pictures = WORLD.render(np.concatenate([state((1.0, 0.0)), state()])[:, :2])
-    assert np.array_equal(*pictures)
+    images = WORLD.render(np.concatenate([state((1.0, 0.0)), state()])[:, :2])
+    assert np.array_equal(*images)
 
 
 def test_motion_covers_the_maze_stays_in_it_and_obeys_the_commands():

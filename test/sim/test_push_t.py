@@ -1,4 +1,4 @@
-"""Push-T: physics, criterion, pictures, scripted motion and episodes, against known answers."""
+"""Push-T: physics, criterion, images, scripted motion and episodes, against known answers."""
 
 import math
 
@@ -133,12 +133,12 @@ def test_pictures_show_things_where_they_are():
     upright, level = render(np.stack([APART, turned]), side=128)
     quarter = SIZE / 128
 
-    def colour(picture, x, y):
-        return tuple(picture[int(y / quarter), int(x / quarter)])
+    def colour(image, x, y):
+        return tuple(image[int(y / quarter), int(x / quarter)])
 
-    for picture in (upright, level):
-        assert colour(picture, 100, 400) == AGENT
-        assert colour(picture, 400, 450) == TABLE
+    for image in (upright, level):
+        assert colour(image, 100, 400) == AGENT
+        assert colour(image, 400, 450) == TABLE
     assert colour(upright, 256, 215) == BLOCK == colour(upright, 256, 310)
     assert colour(upright, 300, 260) == TABLE
     # A quarter turn from x to y: the bar that pointed down points left.
@@ -180,13 +180,13 @@ def test_episodes_can_be_solved_but_not_by_standing_still():
 
 def test_the_judge_waits_for_the_criterion_and_no_longer_than_the_budget():
     goal = make_state((200.0, 300.0), (256.0, 256.0), 3.0)
-    judge = PushTMonitor(7, True, goal, budget=3)
+    monitor = PushTMonitor(7, True, goal, budget=3)
     far = goal + make_state((30.0, 0.0), (0.0, 0.0), 0.5)
     near = goal + make_state((3.0, 0.0), (0.0, 4.0), -2 * math.pi)
-    assert not judge.update(far[:5]) and not judge.update(far[:5])
-    assert judge.update(near[:5]) and judge.ended
-    assert judge.update(far[:5])  # what comes after changes nothing
-    result = judge.result()
+    assert not monitor.update(far[:5]) and not monitor.update(far[:5])
+    assert monitor.update(near[:5]) and monitor.ended
+    assert monitor.update(far[:5])  # what comes after changes nothing
+    result = monitor.result()
     assert (result.reached, result.steps, result.group) == (True, 2, 'block_moves')
     assert (result.position_px, result.angle_rad) == (pytest.approx(5.0), pytest.approx(0.0))
 

@@ -1,4 +1,4 @@
-"""The judge of episodes, on made-up positions."""
+"""The success monitor, on made-up positions."""
 
 import math
 
@@ -16,61 +16,61 @@ from grasp_ros.sim.success import (
 RULES = Rules(budget=30, tolerance_px=5.0, stay_steps=10)
 
 
-def judge(distances, rules=RULES):
-    """Judge a robot at these distances from its goal; stops where the episode is decided."""
-    judged = ReachMonitor(7, True, [10.0, 20.0], rules)
+def watched(distances, rules=RULES):
+    """Watch a robot at these distances from its goal; stops where the episode is decided."""
+    monitor = ReachMonitor(7, True, [10.0, 20.0], rules)
     for distance in distances:
-        if judged.update([10.0 + distance, 20.0]):
+        if monitor.update([10.0 + distance, 20.0]):
             break
-    return judged
+    return monitor
 
 
 def test_arriving_and_staying_succeeds_with_the_steps_to_the_arrival():
-    judged = judge([20.0] * 8 + [4.0] * 30)
-    assert judged.ended
-    assert judged.step == 18
-    assert judged.result() == EpisodeResult(7, True, True, 8, 4.0)
+    monitor = watched([20.0] * 8 + [4.0] * 30)
+    assert monitor.ended
+    assert monitor.step == 18
+    assert monitor.result() == EpisodeResult(7, True, True, 8, 4.0)
 
 
 def test_the_tolerance_itself_counts_as_there():
-    assert judge([5.0] * 11).reached
-    assert not judge([5.0001] * 31).reached
+    assert watched([5.0] * 11).reached
+    assert not watched([5.0001] * 31).reached
 
 
 def test_passing_through_the_goal_is_not_reaching_it():
-    judged = judge([20.0] * 5 + [4.0] * 10 + [6.0] + [20.0] * 40)
-    assert judged.ended
-    assert judged.result() == EpisodeResult(7, False, True, 30, 20.0)
+    monitor = watched([20.0] * 5 + [4.0] * 10 + [6.0] + [20.0] * 40)
+    assert monitor.ended
+    assert monitor.result() == EpisodeResult(7, False, True, 30, 20.0)
 
 
 def test_the_stay_counts_from_the_last_arrival():
-    result = judge([4.0] * 5 + [6.0] + [3.0] * 20).result()
+    result = watched([4.0] * 5 + [6.0] + [3.0] * 20).result()
     assert result.reached
     assert result.steps == 6
 
 
 def test_arrival_and_stay_must_both_fit_the_budget():
-    assert judge([20.0] * 20 + [1.0] * 40).reached
-    late = judge([20.0] * 21 + [1.0] * 40)
+    assert watched([20.0] * 20 + [1.0] * 40).reached
+    late = watched([20.0] * 21 + [1.0] * 40)
     assert late.step == 30
     assert late.result() == EpisodeResult(7, False, True, 30, 1.0)
 
 
 def test_nothing_changes_after_the_end():
-    judged = judge([4.0] * 11)
-    assert judged.update([60.0, 60.0])
-    assert judged.result() == EpisodeResult(7, True, True, 0, 4.0)
+    monitor = watched([4.0] * 11)
+    assert monitor.update([60.0, 60.0])
+    assert monitor.result() == EpisodeResult(7, True, True, 0, 4.0)
 
 
 def test_an_interrupted_episode_has_not_reached_its_goal():
-    assert judge([20.0, 4.0, 4.0]).result() == EpisodeResult(7, False, True, 2, 4.0)
-    unseen = judge([]).result()
+    assert watched([20.0, 4.0, 4.0]).result() == EpisodeResult(7, False, True, 2, 4.0)
+    unseen = watched([]).result()
     assert (unseen.reached, unseen.steps) == (False, 0)
     assert math.isnan(unseen.final_distance_px)
 
 
 def test_an_unknown_position_is_not_at_the_goal():
-    assert not judge([math.nan] * 31).reached
+    assert not watched([math.nan] * 31).reached
 
 
 def test_the_budget_follows_the_horizon():

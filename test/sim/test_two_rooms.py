@@ -1,4 +1,4 @@
-"""The two rooms: walls stop, pictures show, episodes repeat."""
+"""The two rooms: walls stop, images show, episodes repeat."""
 
 import numpy as np
 import pytest
@@ -67,10 +67,10 @@ def test_the_door_lets_through():
 
 def test_the_picture_shows_the_robot_where_it_is():
     positions = sample_free(WORLD, 50, np.random.default_rng(0)) * METRES_PER_PIXEL
-    pictures = WORLD.render(positions)
-    assert pictures.shape == (50, 64, 64, 3)
-    assert pictures.dtype == np.uint8
-    weight = np.abs(pictures.astype(float) - WORLD.background()).sum(axis=-1)
+    images = WORLD.render(positions)
+    assert images.shape == (50, 64, 64, 3)
+    assert images.dtype == np.uint8
+    weight = np.abs(images.astype(float) - WORLD.background()).sum(axis=-1)
     centres = np.arange(WORLD.size) + 0.5
     total = weight.sum(axis=(1, 2))
     x = (weight * centres).sum(axis=(1, 2)) / total
@@ -80,8 +80,8 @@ def test_the_picture_shows_the_robot_where_it_is():
 
 
 def test_the_robots_middle_has_the_robots_colour():
-    picture = WORLD.render(np.array([[10.5, 20.5]]) * METRES_PER_PIXEL)[0]
-    assert tuple(picture[64 - 21, 10]) == ROBOT
+    image = WORLD.render(np.array([[10.5, 20.5]]) * METRES_PER_PIXEL)[0]
+    assert tuple(image[64 - 21, 10]) == ROBOT
 
 
 @pytest.mark.parametrize('seed', range(8))

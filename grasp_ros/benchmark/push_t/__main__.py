@@ -159,7 +159,7 @@ class Run:
             self._measured.times(self._timed_cells())
 
     def content(self) -> dict[str, Any]:
-        """What the result file says of all that has been measured so far."""
+        """Content of the result file, from all that has been measured so far."""
         options = self._options
         run = {
             'workers': options.workers,
@@ -181,7 +181,7 @@ class Run:
         return content_of(self._measured.rows(), [], run, NOTES)
 
     def _replayed(self, horizon: int) -> dict[str, Any]:
-        """What the models imagine of the recorded commands, by their mean over all episodes."""
+        """Imagined success of the recorded commands, the mean over all episodes."""
         steps = horizon // FRAME_SKIP
         shares = [
             imagined_share(

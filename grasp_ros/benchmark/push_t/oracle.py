@@ -111,7 +111,7 @@ class OracleModel:
 
 
 def _simulate(latents: Tensor, actions: Tensor) -> Tensor:
-    """What the simulator does from latents (N, 11) with actions (N, A); NaN stays NaN."""
+    """Simulated next latents of latents (N, 11) with actions (N, A); NaN stays NaN."""
     finite = torch.isfinite(latents).all(dim=-1) & torch.isfinite(actions).all(dim=-1)
     following = torch.full_like(latents, torch.nan)
     commands = ACTION_SPACE.denormalise(to_numpy(actions[finite]))

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 PROBE_SEED = 300_000
 """Of the motion that probes are fitted on: none of training, tuning or evaluation."""
 EPISODES, LENGTH = 150, 40
-"""Of that motion, in episodes and model steps; a fifth of the episodes judges the probe."""
+"""Of that motion, in episodes and model steps; on a fifth of the episodes the probe is tried."""
 FEATURES = 1024
 PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 """Ridge penalties tried, for each row."""
@@ -24,7 +24,7 @@ PENALTIES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 
 @dataclass(frozen=True)
 class ProbeError:
-    """How well poses are read, on motion that the probe was not fitted on.
+    """Errors of a probe, on motion that the probe was not fitted on.
 
     Attributes:
         position_px: median position error of agent and block together.
@@ -62,7 +62,7 @@ class PoseProbe:
         )
 
     def error(self, latents: Array, states: Array) -> ProbeError:
-        """How far off it is on latents (N, D) of states (N, >= 5)."""
+        """Its errors on latents (N, D) of states (N, >= 5)."""
         read = self(latents)
         position, angle = errors(read, states)
         within = succeeded(read, states)
@@ -113,15 +113,15 @@ def probe_of(
         see: states (N, 10) to flat latents (N, D).
         motion: states (E, L + 1, 10) of so many episodes of so many model steps, by seed.
         cached: an .npz file.
-        episodes: of motion to fit and judge it on.
+        episodes: of motion to fit and try it on.
     """
     if not cached.is_file():
         states = motion(episodes, LENGTH, PROBE_SEED)
         split = len(states) * 4 // 5
-        fitted, judged = (part.reshape(-1, part.shape[-1])
+        fitted, tried = (part.reshape(-1, part.shape[-1])
                           for part in (states[:split], states[split:]))
         probe = fit_probe(see(fitted), fitted, np.random.default_rng(PROBE_SEED))
-        error = probe.error(see(judged), judged)
+        error = probe.error(see(tried), tried)
         partial = cached.with_suffix('.part.npz')
         np.savez(partial, error=np.array(list(asdict(error).values())), **vars(probe))
         partial.replace(cached)

@@ -141,7 +141,7 @@ def probe_for(
 
 @lru_cache
 def digest_of(model: str) -> str:
-    """What tells models apart: the SHA-256 of weights, or of the oracle's name."""
+    """Digest that tells models apart: the SHA-256 of weights, or of the oracle's name."""
     return hashlib.sha256(ORACLE.encode()).hexdigest() if model == ORACLE else (
         weights_digest(model)
     )

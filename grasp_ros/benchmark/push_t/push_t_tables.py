@@ -100,7 +100,7 @@ def _published(horizons: Sequence[int]) -> list[str]:
 
 
 def failure_table(episodes: Sequence[Row]) -> str:
-    """How often the plan failed already in imagination, and how often only in the simulator.
+    """Table of the plans that failed already in imagination, and of those only in the simulator.
 
     Args:
         episodes: of the result file: lists for each planner, horizon, loop and model.

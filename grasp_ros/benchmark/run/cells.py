@@ -34,7 +34,7 @@ GOAL_TOLERANCE = 1.0
 
 @dataclass(frozen=True)
 class Cell:
-    """What is run.
+    """Planner, horizon, model and episodes of a cell.
 
     Attributes:
         task: name in ROOMS.
@@ -99,7 +99,7 @@ class EpisodeRow:
 
 @dataclass(frozen=True)
 class CellResult:
-    """What a cell gave.
+    """Episodes and costs of a cell.
 
     Attributes:
         episodes: in the order of their seeds.
@@ -191,7 +191,7 @@ class BatchedEpisodes:
 
         Args:
             tasks: the episodes.
-            replan_every: control periods between replans; None executes whole first plans, judged
+            replan_every: control periods between replans; None executes whole first plans, scored
                 by where the robot is at their end.
         """
         whole = replan_every is None

@@ -1,4 +1,4 @@
-"""How long solves take: alone on the machine, one problem at a time, on one pinned thread."""
+"""Times of solves: alone on the machine, one problem at a time, on one pinned thread."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def pin() -> None:
 STATUS = Path('/proc/self/status')
 CLEAR = Path('/proc/self/clear_refs')
 RESET_PEAK = '5'
-"""What clears the peak of resident memory, by proc(5)."""
+"""Clears the peak of resident memory, by proc(5)."""
 
 
 def reset_peak() -> None:

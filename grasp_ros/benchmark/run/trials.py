@@ -63,7 +63,7 @@ class Setup:
         space: of the model's actions, which stop with zero.
         limits: of commands.
         encode: observations (B) to latents (B, *Z), without gradients.
-        delay: model steps, 0 or 1, from a picture to the first action of the plan made from it.
+        delay: model steps, 0 or 1, from an image to the first action of the plan made from it.
     """
 
     model: WorldModel
@@ -243,7 +243,7 @@ class TrialRunner:
     def _groups(
         self, trials: Sequence[_Trial[Any]], distances: Sequence[float], first: int
     ) -> dict[tuple[int, bool], list[int]]:
-        """Who is planned for, by horizon and whether there is no plan to start from."""
+        """Trials to plan for, by horizon and whether there is no plan to start from."""
         config = self._setup.config
         groups: dict[tuple[int, bool], list[int]] = {}
         for index, (trial, distance) in enumerate(zip(trials, distances, strict=True)):

@@ -1,4 +1,4 @@
-"""Settings of every planner, tried with equal effort on the tuning seeds.
+"""Settings of every planner, tried with equal compute budget on the tuning seeds.
 
 Each planner gets eight settings. Picked is the quickest one whose successes are at most two fewer
 than its best one's; the picks are entered in `variants` by hand.
@@ -177,7 +177,7 @@ def grid(
 
 
 def setting_of(cell: Cell, result: CellResult, timing: Timing | None) -> Setting:
-    """What came of a setting."""
+    """Successes and times of a setting."""
     replans = sorted(timing.replans_s or timing.first_s) if timing is not None else []
     return Setting(
         planner=cell.name,
@@ -211,7 +211,7 @@ def picks(settings: Sequence[Setting]) -> dict[str, Options]:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What is tuned on what.
+    """Settings to try, and on which model.
 
     Attributes:
         task: its name.

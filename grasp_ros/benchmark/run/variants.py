@@ -1,4 +1,4 @@
-"""What the benchmark compares: planners of the registry with named settings.
+"""Rows of the benchmark: planners of the registry with named settings.
 
 To add a row, add an entry to BASELINES, ABLATIONS or OWN; `benchmark --planners NAME` then runs it.
 GRASP has the options of `planning/ablations` here, too.
@@ -138,7 +138,7 @@ ABLATIONS: Mapping[str, Variant] = {
 VARIANTS: Mapping[str, Variant] = {**COMPARED, **ABLATIONS}
 
 ABLATED: Mapping[str, Entry] = {'grasp': Entry(GraspAblationConfig, GraspAblation)}
-"""What takes the place of a planner that is given options which only its ablation has."""
+"""Stand-ins of a planner that is given options which only its ablation has."""
 
 
 def resolved(planner: str, options: Mapping[str, Any]) -> DistanceOptions:
@@ -206,18 +206,18 @@ SPENT_ON: Mapping[str, str] = {
 
 
 def name_with(name: str, effort: int) -> str:
-    """What a planner is called in the tables with so many times the effort."""
+    """Name of a planner in the tables with so many times the compute budget."""
     return name if effort == 1 else f'{name}{SIGN}{effort}'
 
 
 def base_name(name: str) -> str:
-    """The planner's name without its effort."""
+    """The planner's name without its compute budget."""
     base, sign, effort = name.rpartition(SIGN)
     return base if sign and effort.isdecimal() else name
 
 
 def with_effort(variant: Variant, effort: int) -> Variant:
-    """A planner that searches `effort` times as much."""
+    """A planner with `effort` times the compute budget: iterations, rounds or tries."""
     if effort == 1:
         return variant
     option = SPENT_ON[variant.planner]

@@ -142,7 +142,7 @@ def _by_ray(
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a call raised, and where: Ray itself would raise a whole traceback as one message."""
+    """Error of a call, and its machine: Ray itself would raise a whole traceback as one message."""
 
     error: Exception
     host: str

@@ -32,7 +32,7 @@ def picture_size(model: LearnedModel) -> tuple[int, int]:
 
 
 def problem_of_pictures(model: LearnedModel, horizon: int) -> PlanProblem:
-    """Reach one random picture from others, within actions of one standard deviation."""
+    """Reach one random image from others, within actions of one standard deviation."""
     generator = torch.Generator().manual_seed(SEED)
     shape = (1, model.history + 1, 3, *picture_size(model))
     latents = model.encode(Observation(torch.rand(shape, generator=generator)))

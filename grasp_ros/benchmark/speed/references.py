@@ -1,4 +1,4 @@
-"""What speed is compared with: the per-step loop, the floor of the hardware, other models."""
+"""References of the speed tables: the per-step loop, the floor of the hardware, other models."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ COPIED_FLOATS = 2**24
 
 @dataclass(frozen=True)
 class Peak:
-    """What a device can do at most, as measured.
+    """Highest throughput of a device, as measured.
 
     Attributes:
         flops: of a square product of matrices, floating point operations per second.
@@ -191,7 +191,7 @@ _FORMULAS = _formulas()
 
 
 class RandomPredictor(nn.Module):
-    """What these models share: they predict, and see nothing."""
+    """Base of models that predict, and see nothing."""
 
     latent_shape: tuple[int, ...]
     action_dim: int

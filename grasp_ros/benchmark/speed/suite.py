@@ -119,7 +119,7 @@ def full_solve(name: str, model: WorldModel, horizon: int = MIDDLE) -> Row:
 
 
 def not_measured(name: str) -> list[Row]:
-    """What a CUDA device would add, where there is none."""
+    """Rows that a CUDA device would add, where there is none."""
     return [
         {
             'model': model,

@@ -1,4 +1,4 @@
-"""Benchmark results as pictures."""
+"""Plots of benchmark results."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def plot_success(
 
 
 def plot_censored(path: Path, curves: Sequence[Row], horizon_name: str = 'T') -> None:
-    """Share of episodes reached within a planning time, one picture for each horizon (PNG)."""
+    """Share of episodes reached within a planning time, one plot for each horizon (PNG)."""
     horizons = sorted({curve['horizon'] for curve in curves})
     figure = Figure(figsize=(5 * len(horizons) + 2, 5), layout='constrained')
     styles = _styles([curve['planner'] for curve in curves])
@@ -91,7 +91,7 @@ def plot_censored(path: Path, curves: Sequence[Row], horizon_name: str = 'T') ->
 def plot_efforts(path: Path, rows: Sequence[Row], horizon_name: str = 'T') -> None:
     """Success against planning time, a line for each planner through its efforts (PNG).
 
-    One picture for each horizon. Planning time is that of the first solve in open loop, else that
+    One plot for each horizon. Planning time is that of the first solve in open loop, else that
     of the successes.
     """
     horizons = sorted({row['horizon'] for row in rows})

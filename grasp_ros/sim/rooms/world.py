@@ -56,7 +56,7 @@ class WalledWorld(ABC):
 
     @property
     def pixels_per_step(self) -> float:
-        """How far each coordinate moves in one control period at full speed, px."""
+        """Distance that each coordinate moves in one control period at full speed, px."""
         return self.max_speed * self.control_period / METRES_PER_PIXEL
 
     @property
