@@ -158,7 +158,9 @@ class StateSnapshot:
         return float((self.states - self.predictions).norm(dim=-1).max())
 
 
-def watch_solve(model: BallModel, problem: PlanProblem, seed: int = 0) -> list[StateSnapshot]:
+def watch_solve(
+    model: BallModel, problem: PlanProblem, seed: int = 0, config: GraspConfig = CONFIG
+) -> list[StateSnapshot]:
     """Every iteration of GRASP on one problem."""
     seen: list[StateSnapshot] = []
 
@@ -169,7 +171,7 @@ def watch_solve(model: BallModel, problem: PlanProblem, seed: int = 0) -> list[S
         rolled = rollout(model, problem.context, problem.past_actions, actions)
         seen.append(StateSnapshot(iteration, states[0], predicted[0], rolled[0]))
 
-    planner = GraspPlanner(model, CONFIG, observe)
+    planner = GraspPlanner(model, config, observe)
     planner.plan(problem, generator=torch.Generator(model.device).manual_seed(seed))
     return seen
 
@@ -210,15 +212,15 @@ def draw_image(
     return image
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the image."""
+def main(arguments: Sequence[str] | None = None, config: GraspConfig = CONFIG) -> None:
+    """Write the image of a solve with `config`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', type=Path, default=Path('out/virtual_states.png'))
     parser.add_argument('--seed', type=int, default=0, help='of the noise')
     options = parser.parse_args(arguments)
     model = BallModel()
     problem = ball_problem(model)
-    image = draw_image(model, problem, watch_solve(model, problem, options.seed))
+    image = draw_image(model, problem, watch_solve(model, problem, options.seed, config))
     options.output.parent.mkdir(parents=True, exist_ok=True)
     image.save(options.output, optimize=True)
     print(f'wrote {options.output}')

@@ -19,11 +19,10 @@ def test_every_family_is_solved_in_chunks_as_at_once():
             assert row['peak_memory_mb'] > 0
 
 
-def test_the_command_writes_a_row(tmp_path, monkeypatch):
-    monkeypatch.setattr(large_model, 'DinoWmConfig', lambda: MODELS[0][1])
+def test_the_command_writes_a_row(tmp_path):
     output = tmp_path / 'row.json'
     threads = torch.get_num_threads()
-    assert large_model.main(['--horizon', '4', '--output', str(output)]) == 0
+    assert large_model.main(['--horizon', '4', '--output', str(output)], MODELS[0][1]) == 0
     torch.set_num_threads(threads)
     row = json.loads(output.read_text())['row']
     assert (row['horizon'], row['max_rows_per_call']) == (4, 5)

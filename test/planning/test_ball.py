@@ -95,12 +95,12 @@ def test_grasp_as_published_closes_the_gaps():
     assert (seen[-1].rollout[-1] - problem.goal[0]).norm() < 0.1
 
 
-def test_the_picture_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(toy_image, 'CONFIG', replace(toy_image.CONFIG, iterations=2))
+def test_the_image_is_written(tmp_path):
+    config = replace(toy_image.CONFIG, iterations=2)
     file = tmp_path / 'new' / 'virtual_states.png'
-    toy_image.main(['--output', str(file), '--seed', '3'])
-    picture = Image.open(file)
-    assert picture.width == 3 * toy_image.SIZE
-    colours = {colour for _, colour in picture.convert('RGB').getcolors(10**6)}
+    toy_image.main(['--output', str(file), '--seed', '3'], config)
+    image = Image.open(file)
+    assert image.width == 3 * toy_image.SIZE
+    colours = {colour for _, colour in image.convert('RGB').getcolors(10**6)}
     drawn = (toy_image.STATE, toy_image.OBSTACLE, toy_image.GOAL, toy_image.PREDICTION)
     assert colours.issuperset(drawn)

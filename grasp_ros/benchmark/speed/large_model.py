@@ -87,8 +87,10 @@ def solve_once(model: LearnedModel, horizon: int, iterations: int, rows: int) ->
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Solve, print and write one row as JSON."""
+def main(
+    arguments: Sequence[str] | None = None, config: DinoWmConfig | None = None
+) -> int:
+    """Solve, print and write one row as JSON; `config` is that of a model of random weights."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model', help='folder; default: a DINO-WM of random weights')
     parser.add_argument('--horizon', type=int, default=50)
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             model, _ = load_model(find_model(options.model), options.device)
         else:
             torch.manual_seed(SEED)
-            model = DinoWm(DinoWmConfig()).eval().requires_grad_(False).to(options.device)
+            model = DinoWm(config or DinoWmConfig()).eval().requires_grad_(False).to(options.device)
     except CheckpointError as error:
         print(f'large_model: {error}', file=sys.stderr)
         return 2
