@@ -1,8 +1,10 @@
 """Closed loop of a simulated episode and what drives it, in simulated time.
 
-Benchmark and training drive what `SimulatedEpisode` describes; each task has its own in its folder.
-One episode with a controller is driven by `drive`, control period by control period; many episodes
-with one batched planner by the benchmark's `TrialRunner`, which keeps the same order of events.
+What is driven is a `SimulatedEpisode`; each task has its own in its folder. One episode with a
+controller is driven by `drive`, control period by control period, or by `tick` where planning takes
+simulated time; many episodes with one batched planner by the benchmark's `TrialRunner`, which keeps
+the same order of events. Training drives no episode that can succeed: it records motion in many
+worlds at once (`grasp_ros/training/data/simulated.py`).
 """
 
 from __future__ import annotations

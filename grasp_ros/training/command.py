@@ -17,6 +17,7 @@ import torch
 from grasp_ros.bags.message_types import BagError
 from grasp_ros.models.action_space import ActionKind
 from grasp_ros.models.manifest import ImagePipeline
+from grasp_ros.sim.registry import ROOMS
 from grasp_ros.training.data.extract import Extraction, extract, report
 from grasp_ros.training.data.training_data import RecordedData, SimulatedData, TrainingData
 from grasp_ros.training.loop import (
@@ -97,7 +98,7 @@ def parse(arguments: list[str] | None) -> tuple[argparse.Namespace, TrainConfig]
         '--recorded', type=Path, metavar='FOLDER', help='train from this recorded dataset'
     )
     source.add_argument(
-        '--task', choices=list(RECIPES), default=argparse.SUPPRESS,
+        '--task', choices=list(ROOMS), default=argparse.SUPPRESS,
         help=f'train for this simulated task (default: {TrainConfig.task})',
     )  # fmt: skip
     run = parser.add_argument_group('run')

@@ -152,7 +152,7 @@ def _is_finite(value: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class PublishedTask:
-    """A simulated task.
+    """A task that other people's checkpoints were trained on; ours are in `grasp_ros/sim`.
 
     Attributes:
         action: fields of the manifest's `action`.
