@@ -10,7 +10,8 @@ pytest.importorskip('rclpy')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from harness.planner_process import LARGE_IMAGES, START, planner
+from harness.camera import START
+from harness.planner_process import LARGE_IMAGES, planner
 
 pytestmark = pytest.mark.ros
 NAMES = ['images', 'planning', 'commands', 'model', 'controller']

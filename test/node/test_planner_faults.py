@@ -18,15 +18,8 @@ from safetensors.torch import load_file, save_file
 from grasp_ros.models.checkpoint import MANIFEST_NAME, PRETRAINED, WEIGHTS_NAME
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.ros_messages import stamp_ns
-from harness.planner_process import (
-    GOAL,
-    PERIOD_S,
-    command_stamp,
-    planner,
-    render,
-    speed,
-    velocity,
-)
+from harness.camera import GOAL, PERIOD_S, render
+from harness.planner_process import command_stamp, planner, speed, velocity
 from harness.ros_graph import process
 
 pytestmark = pytest.mark.ros

@@ -17,7 +17,8 @@ from trajectory_msgs.msg import JointTrajectory
 
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.ros_messages import compressed_message, image_message, stamp_ns
-from harness.planner_process import BUSY, GOAL, LARGE_IMAGES, PERIOD_S, START, planner, speed
+from harness.camera import GOAL, PERIOD_S, START
+from harness.planner_process import BUSY, LARGE_IMAGES, planner, speed
 
 pytestmark = pytest.mark.ros
 

@@ -15,16 +15,8 @@ from sensor_msgs.msg import Image
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import imagined_qos
 from grasp_ros.ros.ros_messages import image_decoder, stamp_ns, time_message
-from harness.planner_process import (
-    BUSY,
-    EPISODE,
-    PERIOD_S,
-    command_stamp,
-    planner,
-    render,
-    speed,
-    velocity,
-)
+from harness.camera import EPISODE, PERIOD_S, render
+from harness.planner_process import BUSY, command_stamp, planner, speed, velocity
 
 pytestmark = pytest.mark.ros
 

@@ -14,7 +14,8 @@ from rclpy.action import ActionClient
 from grasp_ros.action import ReachGoal
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.ros_messages import image_message, time_message
-from harness.planner_process import EPISODE, GOAL, START, planner, render, speed
+from harness.camera import EPISODE, GOAL, START, render
+from harness.planner_process import planner, speed
 from harness.ros_graph import process
 
 pytestmark = pytest.mark.ros

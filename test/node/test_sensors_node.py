@@ -13,7 +13,8 @@ from std_msgs.msg import Float64MultiArray, Header
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_message, time_message
-from harness.planner_process import PERIOD_S, planner, speed
+from harness.camera import PERIOD_S
+from harness.planner_process import planner, speed
 from harness.sensor_models import CAMERAS, goal, shown, write_model
 
 pytestmark = pytest.mark.ros

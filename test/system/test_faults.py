@@ -17,10 +17,10 @@ import pytest
 pytest.importorskip('rclpy')
 
 import harness.ros_graph  # noqa: F401 - a domain of the test's own
-from system.faults.command import judge, main
-from system.faults.report import Verdict, write_report
+from system.faults.bench import PlannerTestBench
+from system.faults.command import main, run_scenario
+from system.faults.report import FaultResult, write_report
 from system.faults.scenarios import SCENARIOS
-from system.faults.stage import PlannerTestBench
 from system.faults.table import FAULTS
 
 # Solves that are quick on a busy machine, too.
@@ -34,18 +34,18 @@ COMMAND = [sys.executable, '-m', 'system.faults.command']
 
 
 @pytest.fixture(scope='module')
-def stage(tmp_path_factory):
-    with PlannerTestBench(tmp_path_factory.mktemp('faults'), values=LIGHT) as stage:
-        yield stage
+def bench(tmp_path_factory):
+    with PlannerTestBench(tmp_path_factory.mktemp('faults'), values=LIGHT) as bench:
+        yield bench
 
 
 @pytest.mark.ros
 @pytest.mark.parametrize('fault', FAULTS, ids=lambda fault: fault.name)
-def test_the_planner_reacts_and_recovers(stage, fault):
-    verdict = judge(stage, fault)
-    assert not verdict.problem
-    assert math.isfinite(verdict.reaction_s)
-    assert verdict.recovered
+def test_the_planner_reacts_and_recovers(bench, fault):
+    result = run_scenario(bench, fault)
+    assert not result.problem
+    assert math.isfinite(result.reaction_s)
+    assert result.recovered
 
 
 def test_every_row_has_a_scenario_and_a_name_of_its_own():
@@ -57,15 +57,15 @@ def test_every_row_has_a_scenario_and_a_name_of_its_own():
 def test_a_reaction_in_time_with_recovery_is_ok_and_nothing_else(tmp_path):
     fault = next(fault for fault in FAULTS if fault.name == 'camera stops')
     assert fault.limit_s == pytest.approx(0.1 + 0.5 + 0.02)
-    good = Verdict(fault, 0.6, recovered=True)
+    good = FaultResult(fault, 0.6, recovered=True)
     others = [
-        Verdict(fault, 0.63, recovered=True),
-        Verdict(fault, 0.6, recovered=False),
-        Verdict(fault, float('nan'), recovered=True),
-        Verdict(fault, 0.6, recovered=True, problem='command [nan, 0.0] is out of limits'),
+        FaultResult(fault, 0.63, recovered=True),
+        FaultResult(fault, 0.6, recovered=False),
+        FaultResult(fault, float('nan'), recovered=True),
+        FaultResult(fault, 0.6, recovered=True, problem='command [nan, 0.0] is out of limits'),
     ]
     assert good.line().endswith(' ok')
-    assert all('NOT OK' in verdict.line() for verdict in others)
+    assert all('NOT OK' in result.line() for result in others)
     write_report(tmp_path / 'report.json', [good, *others])
     entries = json.loads((tmp_path / 'report.json').read_text())
     assert [entry['ok'] for entry in entries] == [True, False, False, False, False]

@@ -17,7 +17,8 @@ from grasp_ros.bags.reader import BagReader
 from grasp_ros.msg import PlanStatus
 from grasp_ros.ros.qos import goal_image_qos, image_qos
 from grasp_ros.ros.ros_messages import image_message, stamp_ns, time_message
-from harness.planner_process import EPISODE, planner, render
+from harness.camera import EPISODE, render
+from harness.planner_process import planner
 from harness.ros_graph import process, ros
 
 pytestmark = pytest.mark.ros

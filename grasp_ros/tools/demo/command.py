@@ -16,18 +16,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import rclpy
 import yaml
 from ament_index_python.packages import get_package_share_directory
-from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
 from grasp_ros.control.types import State
 from grasp_ros.sim.protocol import Result, Task
 from grasp_ros.sim.registry import TASKS
-from grasp_ros.tools.demo.client import DemoClient, DemoError, picture
+from grasp_ros.tools.demo.bench import BenchError, ros_node
+from grasp_ros.tools.demo.client import DemoClient, decoded
 from grasp_ros.tools.demo.film import EpisodeFilm, Frame, save_film_strip, save_gif
-from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
+from grasp_ros.tools.demo.processes import NODE_MODULES, ChildDiedError, Interrupted, Watch
 from grasp_ros.tools.demo.report import Setup, Timing, demo_report, summary_table
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -81,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         print('\nInterrupted.', file=sys.stderr)
         status = 128 + (watch.signal or 0)
-    except (DemoError, ChildDiedError) as error:
+    except (BenchError, ChildDiedError) as error:
         print(f'demo: {error}', file=sys.stderr)
     finally:
         _write(options, run)
@@ -100,14 +99,9 @@ def _perform(options: argparse.Namespace, run: Run, watch: Watch) -> None:
     with ExitStack() as stack:
         for name, ros_arguments in (('sim_robot', unjudged), ('planner', params)):
             log = options.output / f'{name}.log'
-            child = Child(name, NODE_MODULES[name], ros_arguments, log)
-            stack.callback(child.stop)
-            watch.children.append(child)
-        # After the children: a process with the threads of ROS should not fork any more.
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        stack.callback(rclpy.try_shutdown)
-        client = DemoClient(watch.check, options.video, task.poses)
-        stack.callback(client.close)
+            stack.enter_context(watch.child(name, NODE_MODULES[name], ros_arguments, log))
+        node, executor = stack.enter_context(ros_node('demo'))
+        client = DemoClient(node, executor, watch.check, options.video, task.poses)
         run.timing = client.timing
         run.setup = _bring_up(client, watch)
         with tqdm(total=len(seeds), bar_format=BAR, disable=None, leave=False) as bar:
@@ -125,18 +119,9 @@ def _bring_up(client: DemoClient, watch: Watch) -> Setup:
     print('Starting sim_robot and planner ...', flush=True)
     planner = watch.children[-1]
     watch.shown = planner
-    client.wait_for_nodes()
-    if not client.configure():
-        watch.check()
-        raise DemoError(f'the planner cannot be configured; {planner.log} says why')
-    names = ('planner.name', 'planner.horizon', 'torch_threads')
-    name, horizon, threads = client.planner_parameters(names)
-    if not client.activate():
-        watch.check()
-        raise DemoError(f'the planner cannot be activated; {planner.log} says why')
-    client.wait(lambda: client.status, 10.0, 'no status came from the planner')
-    watch.check()
+    client.bring_up(planner)
     watch.shown = None
+    name, horizon, threads = client.get(('planner.name', 'planner.horizon', 'torch_threads'))
     assert client.status is not None
     return Setup(name, horizon, client.status.device, threads)
 
@@ -152,9 +137,9 @@ def _episode(
         state = State(client.status.state).name if client.status else 'no status'
         caption = f'{state}, {monitor.progress()}'
         bar.set_description_str(f'seed {seed}: {caption}')
-        camera, goal = picture(client.camera), picture(client.goal)
+        camera, goal = decoded(client.camera), decoded(client.goal)
         if camera is not None and goal is not None:
-            film.frames.append(Frame(camera, goal, picture(client.imagined), caption))
+            film.frames.append(Frame(camera, goal, decoded(client.imagined), caption))
     result = monitor.result()
     words = task.wording
     film.outcome = (

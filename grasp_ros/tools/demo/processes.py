@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -136,6 +136,27 @@ class Watch:
         self.shown: Child | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
+
+    @contextlib.contextmanager
+    def child(
+        self, name: str, module: str, arguments: Sequence[str], log: Path, patience_s: float = 5.0
+    ) -> Iterator[Child]:
+        """Start a process that must not end before the block, and end it then.
+
+        Args:
+            name: see `Child`; also `module`, `arguments` and `log`.
+            module: see there.
+            arguments: see there.
+            log: see there.
+            patience_s: see `Child.stop`.
+        """
+        child = Child(name, module, arguments, log)
+        self.children.append(child)
+        try:
+            yield child
+        finally:
+            self.children.remove(child)
+            child.stop(patience_s)
 
     def check(self) -> None:
         """Do nothing while all is well.

@@ -1,11 +1,11 @@
-"""What is said of a run: percentiles, the machine, report.json and a table for people."""
+"""Report of a demo: percentiles, the machine, report.json and a table for people."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from grasp_ros.machine import machine, versions
 from grasp_ros.sim.protocol import Result
 from grasp_ros.sim.registry import TASKS
 from grasp_ros.sim.success import count_successes
+
+if TYPE_CHECKING:  # it imports ROS, which reports do without
+    from grasp_ros.msg import PlanStatus
 
 
 @dataclass
@@ -28,6 +31,15 @@ class Timing:
     solve_times_s: list[float] = field(default_factory=list)
     jitters_s: list[float] = field(default_factory=list)
     missed: int = 0
+    _plans: int = 0
+
+    def add(self, status: PlanStatus) -> None:
+        """Take the status of a tick; its counter of plans tells a new solve."""
+        if status.plans not in (0, self._plans):
+            self.solve_times_s.append(status.solve_time)
+        self._plans = status.plans
+        self.jitters_s.append(status.jitter)
+        self.missed = status.missed
 
     def replan_ms(self) -> dict[str, float | None]:
         """The `first` solve, median and 99th percentile of the others, in ms."""

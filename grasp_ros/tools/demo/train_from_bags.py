@@ -92,32 +92,32 @@ def _record(options: argparse.Namespace, watch: Watch) -> None:
     """Record all bags, one after the other, each with a driver and a recorder of its own."""
     print(f'Recording {options.episodes} episodes in {BAGS} bags ...', flush=True)
     with ExitStack() as stack:
-        robot = Child(
-            'sim_robot',
-            'grasp_ros.tools.sim_robot',
-            ['--ros-args', '-p', f'time_scale:={options.time_scale}'],
-            options.output / 'sim_robot.log',
+        stack.enter_context(
+            watch.child(
+                'sim_robot',
+                'grasp_ros.tools.sim_robot',
+                ['--ros-args', '-p', f'time_scale:={options.time_scale}'],
+                options.output / 'sim_robot.log',
+            )
         )
-        stack.callback(robot.stop)
-        watch.children.append(robot)
         each = -(-options.episodes // BAGS)
         for number in range(BAGS):
             _record_bag(options.output, number, each, watch)
-    watch.children.clear()
 
 
 def _record_bag(output: Path, number: int, episodes: int, watch: Watch) -> None:
     bag = output / 'bags' / f'{number}'
     bag.parent.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        recorder = Child(
-            'record',
-            'grasp_ros.tools.record',
-            ['--output', str(bag), '--topics', *RECORDED_TOPICS],
-            output / f'record_{number}.log',
+        recorder = stack.enter_context(
+            watch.child(
+                'record',
+                'grasp_ros.tools.record',
+                ['--output', str(bag), '--topics', *RECORDED_TOPICS],
+                output / f'record_{number}.log',
+                patience_s=30.0,
+            )
         )
-        stack.callback(recorder.stop, 30.0)
-        watch.children.append(recorder)
         # The driver waits until robot and recorder hear its commands.
         settings = {
             'seed': number,
@@ -139,7 +139,6 @@ def _record_bag(output: Path, number: int, episodes: int, watch: Watch) -> None:
             watch.check()
             time.sleep(POLL_S)
         watch.shown = None
-        watch.children.remove(recorder)
         if driver.status:
             raise StageFailed(f'random_driver ended with status {driver.status}\n'
                               f'{driver.log_tail()}')  # fmt: skip

@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from types import FrameType
 
 from tqdm import tqdm
 
-from grasp_ros.tools.demo.processes import ChildDiedError
-from system.faults.report import HEADING, Verdict, write_report
+from grasp_ros.tools.demo.bench import BenchError
+from grasp_ros.tools.demo.processes import ChildDiedError, Interrupted, Watch
+from system.faults.bench import PlannerTestBench
+from system.faults.report import HEADING, FaultResult, write_report
 from system.faults.scenario import Outcome
 from system.faults.scenarios import SCENARIOS
-from system.faults.stage import PlannerTestBench, StageError
 from system.faults.table import FAULTS, Fault
 
 EPILOG = """\
@@ -32,29 +31,6 @@ exit status: 0 every fault was met as the table says, 1 one was not, 2 wrong arg
 REPORT = 'report.json'
 BAR = '{n_fmt}/{total_fmt} |{bar:20}| {desc}'
 NEVER = float('nan')
-
-
-class Interrupted(Exception):  # noqa: N818 (not an error: somebody wants it to end)
-    """A signal asked the harness to end."""
-
-
-class Watch:
-    """Remembers the first signal, so that waiting ends and every process with it."""
-
-    def __init__(self) -> None:
-        """Take over SIGINT and SIGTERM."""
-        self.signal: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._remember)
-
-    def check(self) -> None:
-        """Raise Interrupted after a signal."""
-        if self.signal is not None:
-            raise Interrupted
-
-    def _remember(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is None:
-            self.signal = number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,56 +49,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Nothing outside this machine may take these commands for its own, unless asked to.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     watch = Watch()
-    verdicts: list[Verdict] = []
+    results: list[FaultResult] = []
     options.output.mkdir(parents=True, exist_ok=True)
     report = options.output / REPORT
     report.unlink(missing_ok=True)
     try:
-        _perform(options.faults, options.output, watch, verdicts)
+        _perform(options.faults, options.output, watch, results)
     except Interrupted:
         print('\nInterrupted.', file=sys.stderr)
         return 128 + (watch.signal or 0)
-    except (StageError, ChildDiedError) as error:
+    except (BenchError, ChildDiedError) as error:
         print(f'faults: {error}', file=sys.stderr)
         return 1
     finally:
-        if verdicts:
-            write_report(report, verdicts)
-    failed = sum(not verdict.ok for verdict in verdicts)
-    print(f'\n{len(verdicts) - failed} of {len(verdicts)} faults met as the table says.')
+        if results:
+            write_report(report, results)
+    failed = sum(not result.ok for result in results)
+    print(f'\n{len(results) - failed} of {len(results)} faults met as the table says.')
     print(f'Wrote {report}')
     return 1 if failed else 0
 
 
 def _perform(
-    faults: Sequence[Fault], folder: Path, watch: Watch, verdicts: list[Verdict]
+    faults: Sequence[Fault], folder: Path, watch: Watch, results: list[FaultResult]
 ) -> None:
     """Provoke one fault after the other."""
     print('Starting the planner ...', flush=True)
     began_s = time.monotonic()
-    with PlannerTestBench(folder, watch.check) as stage:
-        stage.activate()
+    with PlannerTestBench(folder, watch.check) as bench:
+        bench.begin()
         print(f'Ready after {time.monotonic() - began_s:.0f} s.\n\n{HEADING}', flush=True)
         with tqdm(total=len(faults), bar_format=BAR, disable=None, leave=False) as bar:
             for fault in faults:
                 bar.set_description_str(fault.name)
-                verdict = judge(stage, fault)
-                verdicts.append(verdict)
-                bar.write(verdict.line())
+                result = run_scenario(bench, fault)
+                results.append(result)
+                bar.write(result.line())
                 sys.stdout.flush()
                 bar.update()
 
 
-def judge(stage: PlannerTestBench, fault: Fault) -> Verdict:
-    """Provoke a fault and judge what it led to; the stage is usable afterwards."""
-    seen = len(stage.observer.violations)
+def run_scenario(bench: PlannerTestBench, fault: Fault) -> FaultResult:
+    """Provoke a fault and judge what it led to; the bench is usable afterwards."""
+    seen = len(bench.violations)
     try:
-        outcome, problem = SCENARIOS[fault.name](stage), ''
-    except (StageError, ChildDiedError) as error:
+        outcome, problem = SCENARIOS[fault.name](bench), ''
+    except (BenchError, ChildDiedError) as error:
         outcome, problem = Outcome(NEVER, False), str(error)
-        stage.abandon()
-    problems = [problem, *stage.observer.violations[seen:]]
-    return Verdict(
+        bench.restart_next()
+    problems = [problem, *bench.violations[seen:]]
+    return FaultResult(
         fault, outcome.reaction_s, outcome.recovered, '\n'.join(filter(None, problems))
     )
 

@@ -1,4 +1,4 @@
-"""The node `planner` with a GRASP that fails on order; for the fault harness only.
+"""The node `planner` with a GRASP that fails when asked to; for the fault harness only.
 
 No parameter of the real node leads here: what fails is registered by this program alone.
 """
@@ -19,7 +19,7 @@ from grasp_ros.node import planner as node
 from grasp_ros.planning import registry
 from grasp_ros.planning.grasp import GraspConfig, GraspPlanner
 from grasp_ros.planning.problem import Plan, PlanProblem
-from system.faults.orders import Orders
+from system.faults.injector import FaultInjector
 
 RAISE, NAN, OVERRUN, HANG, OUT_OF_MEMORY, DEVICE_LOST = (
     'raise', 'nan', 'overrun', 'hang', 'out of memory', 'device lost',
@@ -31,12 +31,12 @@ NAP_S = 0.02
 
 
 class FailingGrasp(GraspPlanner):
-    """GRASP, except while it is ordered to fail."""
+    """GRASP, except while it is asked to fail."""
 
-    def __init__(self, model: WorldModel, config: GraspConfig, orders: Orders) -> None:
+    def __init__(self, model: WorldModel, config: GraspConfig, injector: FaultInjector) -> None:
         super().__init__(model, config)
-        self._orders = orders
-        self._order, self._repeated = '', 0
+        self._injector = injector
+        self._fault, self._repeated = '', 0
 
     def plan(
         self,
@@ -46,42 +46,42 @@ class FailingGrasp(GraspPlanner):
         generator: torch.Generator,
         deadline_s: float | None = None,
     ) -> Plan:
-        """As `GraspPlanner.plan`, or what was ordered."""
-        order = self._orders.present()
-        self._repeated = self._repeated + 1 if order == self._order else 1
-        self._order = order
-        if order and order != NAN:
-            self._orders.obey()
-            self._fail(order)
+        """As `GraspPlanner.plan`, or the fault that is asked for."""
+        fault = self._injector.present()
+        self._repeated = self._repeated + 1 if fault == self._fault else 1
+        self._fault = fault
+        if fault and fault != NAN:
+            self._injector.happens()
+            self._fail(fault)
         plan = super().plan(problem, init, generator=generator, deadline_s=deadline_s)
-        if order == NAN:
-            self._orders.obey()
+        if fault == NAN:
+            self._injector.happens()
             return replace(plan, actions=plan.actions * float('nan'))
         return plan
 
-    def _fail(self, order: str) -> None:
-        if order == RAISE:
-            raise RuntimeError('raised on order')
-        if order == OUT_OF_MEMORY and self._repeated <= SHORTAGES:
+    def _fail(self, fault: str) -> None:
+        if fault == RAISE:
+            raise RuntimeError('raised as asked')
+        if fault == OUT_OF_MEMORY and self._repeated <= SHORTAGES:
             raise torch.cuda.OutOfMemoryError('CUDA out of memory (simulated)')
-        if order == DEVICE_LOST:
+        if fault == DEVICE_LOST:
             raise RuntimeError('CUDA error: unspecified launch failure (simulated)')
-        if order == OVERRUN:
+        if fault == OVERRUN:
             time.sleep(OVERRUN_S)
-        while order == HANG and self._orders.present() == HANG:
+        while fault == HANG and self._injector.present() == HANG:
             time.sleep(NAP_S)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the node; the first two arguments are `--orders FOLDER`."""
+    """Run the node; the first two arguments are `--faults FOLDER`."""
     given = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(prog='faulty_planner', description=__doc__)
-    parser.add_argument('--orders', type=Path, required=True, help='folder shared with the harness')
+    parser.add_argument('--faults', type=Path, required=True, help='folder shared with the harness')
     options, for_ros = parser.parse_known_args(given)
-    orders = Orders(options.orders)
+    injector = FaultInjector(options.faults)
     entries = cast(dict[str, registry.Entry], registry.PLANNERS)
     entries['grasp'] = registry.Entry(
-        GraspConfig, lambda model, config: FailingGrasp(model, config, orders)
+        GraspConfig, lambda model, config: FailingGrasp(model, config, injector)
     )
     return node.main(for_ros)
 

@@ -1,4 +1,4 @@
-"""What became of each fault, as a line and as JSON."""
+"""Results of provoked faults, as lines and as JSON."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ HEADING = (
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of one fault.
+class FaultResult:
+    """Reaction to one fault, against its row of the table.
 
     Attributes:
         fault: its row.
@@ -64,7 +64,7 @@ class Verdict:
         }
 
 
-def write_report(path: Path, verdicts: list[Verdict]) -> None:
+def write_report(path: Path, results: list[FaultResult]) -> None:
     """A JSON list with one object for each fault."""
-    entries = [verdict.entry() for verdict in verdicts]
+    entries = [result.entry() for result in results]
     path.write_text(json.dumps(entries, indent=2) + '\n')

@@ -21,20 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rclpy
 from ament_index_python.packages import get_package_share_directory
 from geometry_msgs.msg import TwistStamped
-from rclpy.signals import SignalHandlerOptions
+from rclpy.executors import Executor
+from rclpy.node import Node
 
 from grasp_ros.models.checkpoint import find_model, read_manifest
 from grasp_ros.msg import PlanStatus
-from grasp_ros.ros.qos import command_qos
 from grasp_ros.sim.success import ReachMonitor, Rules
-from grasp_ros.tools.demo.client import DemoClient, DemoError
-from grasp_ros.tools.demo.processes import NODE_MODULES, Child, ChildDiedError, Interrupted, Watch
+from grasp_ros.tools.demo.bench import BenchError, ros_node
+from grasp_ros.tools.demo.client import DemoClient
+from grasp_ros.tools.demo.processes import NODE_MODULES, ChildDiedError, Interrupted, Watch
 from system.soak.faster import write_faster
 from system.soak.report import Conditions, Samples, save_plot, soak_report, summary
 
+MODULES = {**NODE_MODULES, 'large_camera': 'harness.large_camera'}
 MODEL = 'two_room'
 CORES = 2
 FIRST_SEED = 1000
@@ -49,15 +50,23 @@ LARGE_IMAGES = 'large_images.xml'
 class SoakClient(DemoClient):
     """Notes every command, every status and the planner's memory, while episodes go on."""
 
-    def __init__(self, watch: Watch, samples: Samples, rate: float, limit: float) -> None:
+    def __init__(
+        self,
+        node: Node,
+        executor: Executor,
+        watch: Watch,
+        samples: Samples,
+        rate: float,
+        limit: float,
+    ) -> None:
         """Subscribe; `limit` is the largest velocity allowed, m/s."""
-        super().__init__(self._look, imagined=False)
+        super().__init__(node, executor, self._look, imagined=False)
         self._watch, self._samples, self._limit = watch, samples, limit
         self._period_s = 1.0 / rate
         self._arrived_ns: int | None = None
         self._start_s = time.monotonic()
         self._looked_s = -MEMORY_PERIOD_S
-        self._node.create_subscription(TwistStamped, 'command', self._on_command, command_qos())
+        self.listen()
 
     @property
     def elapsed_s(self) -> float:
@@ -80,15 +89,17 @@ class SoakClient(DemoClient):
         self._looked_s = self.elapsed_s
         self._samples.memory.append((self.elapsed_s, resident_bytes(self._watch.children[-1].pid)))
 
-    def _on_status(self, message: PlanStatus) -> None:
-        super()._on_status(message)
+    def on_status(self, message: PlanStatus) -> None:
+        """Note it."""
+        super().on_status(message)
         self._samples.ticks.append((self.elapsed_s, message.jitter, message.missed))
         self._samples.device, self._samples.execution = message.device, message.execution
         if message.state == PlanStatus.RUNNING:
             self._samples.image_to_command.append((self.elapsed_s, message.plan_age))
         self._samples.prediction_errors.append(message.prediction_error)
 
-    def _on_command(self, message: TwistStamped, information: dict[str, Any]) -> None:
+    def on_command(self, message: TwistStamped, information: dict[str, Any]) -> None:
+        """Judge it, and when it came."""
         # When DDS took it: what this process does meanwhile is not the planner's jitter.
         arrived_ns, previous_ns = information['received_timestamp'], self._arrived_ns
         self._arrived_ns = arrived_ns
@@ -134,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _perform(options, samples, watch)
     except Interrupted:
         status = 128 + (watch.signal or 0)
-    except (DemoError, ChildDiedError) as error:
+    except (BenchError, ChildDiedError) as error:
         samples.crash = str(error)
     report = soak_report(samples, conditions)
     (options.output / 'report.json').write_text(json.dumps(report, indent=2) + '\n')
@@ -151,17 +162,10 @@ def _perform(options: argparse.Namespace, samples: Samples, watch: Watch) -> Non
         write_faster(find_model(MODEL), model, options.rate)
         for name, given in _nodes(options, model, factor).items():
             log = options.output / f'{name}.log'
-            child = Child(name, NODE_MODULES[name], ['--ros-args', *given], log)
-            stack.callback(child.stop)
-            watch.children.append(child)
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        stack.callback(rclpy.try_shutdown)
-        client = SoakClient(watch, samples, options.rate, factor)
-        stack.callback(client.close)
-        client.wait_for_nodes()
-        if not (client.configure() and client.activate()):
-            raise DemoError(f'the planner cannot be started\n{watch.children[-1].log_tail()}')
-        client.wait(lambda: client.status, 10.0, 'no status came from the planner')
+            stack.enter_context(watch.child(name, MODULES[name], ['--ros-args', *given], log))
+        node, executor = stack.enter_context(ros_node('soak'))
+        client = SoakClient(node, executor, watch, samples, options.rate, factor)
+        client.bring_up(watch.children[-1])
         client.begin()
         _drive(client, samples, options.duration)
         samples.solve_times_s = client.timing.solve_times_s

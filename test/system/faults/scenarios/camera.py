@@ -9,150 +9,150 @@ from sensor_msgs.msg import Image
 
 from grasp_ros.control.types import State
 from grasp_ros.ros.ros_messages import image_message, time_message
-from system.faults.camera import FRAME, Picture, ScriptedCamera
+from system.faults.bench import PATIENCE_S, PlannerTestBench
+from system.faults.camera import FRAME, Pixels, ScriptedCamera
 from system.faults.scenario import (
     Outcome,
     Scenario,
     commission,
     drives_on,
-    heals,
+    injected,
     omission,
-    spoiled,
+    recovers,
     tolerated,
 )
-from system.faults.stage import PATIENCE_S, PlannerTestBench
 
 SECOND = 10**9
 LITTLE = SECOND // 5
 
 
-def _stops(stage: PlannerTestBench) -> Outcome:
-    return omission(stage, _silence, State.STALE_IMAGE)
+def _stops(bench: PlannerTestBench) -> Outcome:
+    return omission(bench, _silence, State.STALE_IMAGE)
 
 
 def _silence(camera: ScriptedCamera) -> None:
     camera.sending = False
 
 
-def _freezes_by_stamp(stage: PlannerTestBench) -> Outcome:
+def _freezes_by_stamp(bench: PlannerTestBench) -> Outcome:
     def freeze(camera: ScriptedCamera) -> None:
         frozen = camera.sent[-1][1]
         camera.restamp = lambda _stamp: frozen
 
-    return omission(stage, freeze, State.STALE_IMAGE)
+    return omission(bench, freeze, State.STALE_IMAGE)
 
 
-def _freezes_by_content(stage: PlannerTestBench) -> Outcome:
+def _freezes_by_content(bench: PlannerTestBench) -> Outcome:
     def freeze(camera: ScriptedCamera) -> None:
         frozen = camera.robot.image()
-        camera.alter = lambda _picture: frozen
+        camera.alter = lambda _image: frozen
 
-    return omission(stage, freeze, State.BAD_IMAGE)
+    return omission(bench, freeze, State.BAD_IMAGE)
 
 
-def _goes_dark(stage: PlannerTestBench) -> Outcome:
+def _goes_dark(bench: PlannerTestBench) -> Outcome:
     def darken(camera: ScriptedCamera) -> None:
         camera.alter = np.zeros_like
 
-    return commission(stage, darken, State.BAD_IMAGE)
+    return commission(bench, darken, State.BAD_IMAGE)
 
 
-def _is_covered(stage: PlannerTestBench) -> Outcome:
+def _is_covered(bench: PlannerTestBench) -> Outcome:
     def cover(camera: ScriptedCamera) -> None:
-        camera.alter = lambda picture: np.full_like(picture, 128)
+        camera.alter = lambda image: np.full_like(image, 128)
 
-    return commission(stage, cover, State.BAD_IMAGE)
+    return commission(bench, cover, State.BAD_IMAGE)
 
 
-def _shows_the_unfamiliar(stage: PlannerTestBench) -> Outcome:
+def _shows_the_unfamiliar(bench: PlannerTestBench) -> Outcome:
     def invert(camera: ScriptedCamera) -> None:
-        camera.alter = lambda picture: np.asarray(255 - picture, dtype=np.uint8)
+        camera.alter = lambda image: np.asarray(255 - image, dtype=np.uint8)
 
-    return commission(stage, invert, State.BAD_IMAGE)
+    return commission(bench, invert, State.BAD_IMAGE)
 
 
-def _jumps_back_a_little(stage: PlannerTestBench) -> Outcome:
+def _jumps_back_a_little(bench: PlannerTestBench) -> Outcome:
     """For two periods images are refused."""
-    stage.run()
-    camera = stage.camera
+    bench.run()
+    camera = bench.camera
 
     def jump(camera: ScriptedCamera) -> None:
         camera.restamp = lambda stamp: stamp - LITTLE
 
-    fault_s = spoiled(stage, jump)
+    fault_s = injected(bench, jump)
     newest = camera.sent[-1][1] + LITTLE
-    reaction_s = drives_on(stage, fault_s)
-    stage.wait(
-        lambda: stage.observer.planned_from_since(newest), PATIENCE_S, 'images stay refused'
+    reaction_s = drives_on(bench, fault_s)
+    bench.wait(
+        lambda: bench.planned_from_since(newest), PATIENCE_S, 'images stay refused'
     )
-    return Outcome(reaction_s, heals(stage))
+    return Outcome(reaction_s, recovers(bench))
 
 
-def _jumps_back(stage: PlannerTestBench) -> Outcome:
+def _jumps_back(bench: PlannerTestBench) -> Outcome:
     def jump(camera: ScriptedCamera) -> None:
         camera.restamp = lambda stamp: stamp - 10 * SECOND
 
-    return commission(stage, jump, State.STALE_IMAGE)
+    return commission(bench, jump, State.STALE_IMAGE)
 
 
-def _is_ahead(stage: PlannerTestBench) -> Outcome:
+def _is_ahead(bench: PlannerTestBench) -> Outcome:
     def run_ahead(camera: ScriptedCamera) -> None:
         camera.restamp = lambda stamp: stamp + 10 * SECOND
 
-    return omission(stage, run_ahead, State.STALE_IMAGE)
+    return omission(bench, run_ahead, State.STALE_IMAGE)
 
 
-def _is_late(stage: PlannerTestBench) -> Outcome:
+def _is_late(bench: PlannerTestBench) -> Outcome:
     def delay(camera: ScriptedCamera) -> None:
         camera.delay_s = 1.0
 
-    return omission(stage, delay, State.STALE_IMAGE)
+    return omission(bench, delay, State.STALE_IMAGE)
 
 
-def _floods(stage: PlannerTestBench) -> Outcome:
-    return tolerated(stage, lambda camera: camera.flood(10))
+def _floods(bench: PlannerTestBench) -> Outcome:
+    return tolerated(bench, lambda camera: camera.flood(10))
 
 
-def _changes_resolution(stage: PlannerTestBench) -> Outcome:
+def _changes_resolution(bench: PlannerTestBench) -> Outcome:
     def enlarge(camera: ScriptedCamera) -> None:
-        camera.alter = lambda picture: picture.repeat(2, axis=0).repeat(2, axis=1)
+        camera.alter = lambda image: image.repeat(2, axis=0).repeat(2, axis=1)
 
-    return tolerated(stage, enlarge)
-
-
-def _encoded_as(encoding: str, stamp: int, picture: Picture) -> Image:
-    return image_message(picture, time_message(stamp), FRAME, encoding)
+    return tolerated(bench, enlarge)
 
 
-def _changes_encoding(stage: PlannerTestBench) -> Outcome:
+def _encoded_as(encoding: str, stamp: int, image: Pixels) -> Image:
+    return image_message(image, time_message(stamp), FRAME, encoding)
+
+
+def _changes_encoding(bench: PlannerTestBench) -> Outcome:
     def swap(camera: ScriptedCamera) -> None:
-        camera.encode = lambda picture, stamp: _encoded_as('bgr8', stamp, picture)
+        camera.encode = lambda image, stamp: _encoded_as('bgr8', stamp, image)
 
-    return tolerated(stage, swap)
+    return tolerated(bench, swap)
 
 
-def _sends_unknown_encoding(stage: PlannerTestBench) -> Outcome:
+def _sends_unknown_encoding(bench: PlannerTestBench) -> Outcome:
     def rename(camera: ScriptedCamera) -> None:
-        def encode(picture: Picture, stamp: int) -> Image:
-            message = _encoded_as('rgb8', stamp, picture)
+        def encode(image: Pixels, stamp: int) -> Image:
+            message = _encoded_as('rgb8', stamp, image)
             message.encoding = '16UC1'
             return message
 
         camera.encode = encode
 
-    return omission(stage, rename, State.STALE_IMAGE)
+    return omission(bench, rename, State.STALE_IMAGE)
 
 
-def _sends_truncated(stage: PlannerTestBench) -> Outcome:
+def _sends_truncated(bench: PlannerTestBench) -> Outcome:
     def cut(camera: ScriptedCamera) -> None:
-        def encode(picture: Picture, stamp: int) -> Image:
-            message = _encoded_as('rgb8', stamp, picture)
-            message.data = array('B', bytes(np.ravel(picture)[:1000]))
+        def encode(image: Pixels, stamp: int) -> Image:
+            message = _encoded_as('rgb8', stamp, image)
+            message.data = array('B', bytes(np.ravel(image)[:1000]))
             return message
 
         camera.encode = encode
 
-    return omission(stage, cut, State.STALE_IMAGE)
+    return omission(bench, cut, State.STALE_IMAGE)
 
 
 SCENARIOS: dict[str, Scenario] = {

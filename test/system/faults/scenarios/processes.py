@@ -13,63 +13,62 @@ from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 
 from grasp_ros.control.types import State
+from grasp_ros.tools.demo.bench import START_S, BenchError, speed
 from grasp_ros.tools.demo.processes import Child
-from system.faults.client import START_S
-from system.faults.observer import speed
+from system.faults.bench import PATIENCE_S, ROBOT, SEED, PlannerTestBench
 from system.faults.scenario import Outcome, Scenario, drives_again, stopped
-from system.faults.stage import PATIENCE_S, ROBOT, SEED, PlannerTestBench, StageError
 
 LEASE_S = 40.0
 """For a planner that was killed to vanish from the graph: DDS takes 20 s."""
 MOVED_M = 0.05
 
 
-def _planner_ends(stage: PlannerTestBench, number: signal.Signals) -> Outcome:
-    stage.run()
-    sent_s, status = stage.end_planner(number)
-    stage.spin(0.2)
-    commands = stage.observer.commands
+def _planner_ends(bench: PlannerTestBench, number: signal.Signals) -> Outcome:
+    bench.run()
+    sent_s, status = bench.end_planner(number)
+    bench.spin_for(0.2)
+    commands = bench.commands
     if status != 0:
-        raise StageError(f'the planner ended with status {status}')
-    stops = [a for a in stage.observer.commands_since(sent_s) if not speed(a.message)]
+        raise BenchError(f'the planner ended with status {status}')
+    stops = [a for a in bench.commands_since(sent_s) if not speed(a.message)]
     if not stops or speed(commands[-1].message):
-        raise StageError('the last command is not the stop')
-    stage.run()
+        raise BenchError('the last command is not the stop')
+    bench.run()
     return Outcome(stops[0].time_s - sent_s, True)
 
 
 @contextmanager
-def _robot(stage: PlannerTestBench) -> Iterator[Child]:
-    with stage.process('sim_robot', ROBOT, '--ros-args', '-p', f'seed:={SEED}') as child:
+def _robot(bench: PlannerTestBench) -> Iterator[Child]:
+    with bench.process('sim_robot', ROBOT, '--ros-args', '-p', f'seed:={SEED}') as child:
         yield child
 
 
-def _robot_ends(stage: PlannerTestBench, number: signal.Signals) -> Outcome:
-    stage.activate()
-    with _robot(stage) as child:
-        stage.wait_running(START_S)
-        stage.spin(0.5)
+def _robot_ends(bench: PlannerTestBench, number: signal.Signals) -> Outcome:
+    bench.begin()
+    with _robot(bench) as child:
+        bench.wait_running(START_S)
+        bench.spin_for(0.5)
         fault_s = time.monotonic()
         child.send_signal(number)
-        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
-        stage.wait(lambda: child.status is not None, PATIENCE_S, 'sim_robot does not end')
+        reaction_s = stopped(bench, fault_s, State.STALE_IMAGE)
+        bench.wait(lambda: child.status is not None, PATIENCE_S, 'sim_robot does not end')
         status = child.status
     wanted = -number if number is signal.SIGKILL else 0
     if status != wanted:
-        raise StageError(f'sim_robot ended with status {status}, not {wanted}')
-    with _robot(stage):
-        return Outcome(reaction_s, drives_again(stage, START_S))
+        raise BenchError(f'sim_robot ended with status {status}, not {wanted}')
+    with _robot(bench):
+        return Outcome(reaction_s, drives_again(bench, START_S))
 
 
 class _Poses:
     """Where the simulated robot really is, and since when (monotonic seconds)."""
 
-    def __init__(self, stage: PlannerTestBench) -> None:
+    def __init__(self, bench: PlannerTestBench) -> None:
         self.arrivals: list[tuple[float, NDArray[np.float64]]] = []
-        self._subscription = stage.node.create_subscription(
+        self._subscription = bench.node.create_subscription(
             PoseStamped, 'ground_truth/pose', self._on_pose, 10
         )
-        self._node = stage.node
+        self._node = bench.node
 
     def _on_pose(self, message: PoseStamped) -> None:
         place = message.pose.position
@@ -93,19 +92,19 @@ class _Poses:
         self._node.destroy_subscription(self._subscription)
 
 
-def _planner_is_killed(stage: PlannerTestBench) -> Outcome:
-    poses = _Poses(stage)
+def _planner_is_killed(bench: PlannerTestBench) -> Outcome:
+    poses = _Poses(bench)
     try:
-        stage.activate()
-        with _robot(stage):
-            stage.wait(poses.moved, START_S, 'the robot was not driven')
-            sent_s, _ = stage.end_planner(signal.SIGKILL)
-            stage.spin(1.5)
+        bench.begin()
+        with _robot(bench):
+            bench.wait(poses.moved, START_S, 'the robot was not driven')
+            sent_s, _ = bench.end_planner(signal.SIGKILL)
+            bench.spin_for(1.5)
             reaction_s = poses.standing_since() - sent_s
-            if stage.observer.commands_since(poses.standing_since()):
-                raise StageError('a command came after the end of the planner')
-            stage.activate()
-            return Outcome(reaction_s, drives_again(stage, LEASE_S))
+            if bench.commands_since(poses.standing_since()):
+                raise BenchError('a command came after the end of the planner')
+            bench.begin()
+            return Outcome(reaction_s, drives_again(bench, LEASE_S))
     finally:
         poses.close()
 

@@ -12,8 +12,8 @@ from rosgraph_msgs.msg import Clock
 
 from grasp_ros.control.types import State
 from grasp_ros.ros.ros_messages import time_message
+from system.faults.bench import PATIENCE_S, PlannerTestBench
 from system.faults.scenario import Outcome, Scenario, drives_again, stopped
-from system.faults.stage import PATIENCE_S, PlannerTestBench
 
 START_NS = 1000 * 10**9
 TICK_S = 0.01
@@ -52,38 +52,38 @@ class SimulatedClock:
         self._node.destroy_publisher(self._publisher)
 
 
-def _run(stage: PlannerTestBench, clock: SimulatedClock) -> None:
-    stage.activate(SIMULATED)
-    stage.camera.now_ns = lambda: clock.now_ns
-    stage.camera.sending = True
-    stage.camera.goal()
-    stage.wait_running()
-    stage.spin(0.3)
+def _run(bench: PlannerTestBench, clock: SimulatedClock) -> None:
+    bench.begin(SIMULATED)
+    bench.camera.now_ns = lambda: clock.now_ns
+    bench.camera.sending = True
+    bench.camera.goal()
+    bench.wait_running()
+    bench.spin_for(0.3)
 
 
-def _jumps(stage: PlannerTestBench, seconds: int, state: State) -> Outcome:
-    clock = SimulatedClock(stage.node)
+def _jumps(bench: PlannerTestBench, seconds: int, state: State) -> Outcome:
+    clock = SimulatedClock(bench.node)
     try:
-        _run(stage, clock)
-        stage.camera.sending = False
-        fault_s = stage.now_s
+        _run(bench, clock)
+        bench.camera.sending = False
+        fault_s = bench.now_s
         clock.now_ns += seconds * 10**9
-        reaction_s = stopped(stage, fault_s, state)
-        stage.camera.sending = True
-        return Outcome(reaction_s, drives_again(stage, PATIENCE_S))
+        reaction_s = stopped(bench, fault_s, state)
+        bench.camera.sending = True
+        return Outcome(reaction_s, drives_again(bench, PATIENCE_S))
     finally:
         clock.close()
 
 
-def _pauses(stage: PlannerTestBench) -> Outcome:
-    clock = SimulatedClock(stage.node)
+def _pauses(bench: PlannerTestBench) -> Outcome:
+    clock = SimulatedClock(bench.node)
     try:
-        _run(stage, clock)
-        fault_s = stage.now_s
+        _run(bench, clock)
+        fault_s = bench.now_s
         clock.runs = False
-        reaction_s = stopped(stage, fault_s, State.STALE_IMAGE)
+        reaction_s = stopped(bench, fault_s, State.STALE_IMAGE)
         clock.runs = True
-        return Outcome(reaction_s, drives_again(stage, PATIENCE_S))
+        return Outcome(reaction_s, drives_again(bench, PATIENCE_S))
     finally:
         clock.close()
 

@@ -11,35 +11,41 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+import numpy as np
+from geometry_msgs.msg import TwistStamped
 
 from grasp_ros.control.types import State
 from grasp_ros.models.checkpoint import find_model, read_manifest
+from grasp_ros.ros.ros_messages import stamp_ns
+from grasp_ros.tools.demo.bench import BenchError, PlannerBench, ros_node, speed
 from grasp_ros.tools.demo.processes import Child
-from system.faults.camera import PERIOD_S, ScriptedCamera
-from system.faults.client import PlannerClient
-from system.faults.observer import Observer, speed
-from system.faults.orders import Orders
+from harness.camera import PERIOD_S
+from system.faults.camera import ScriptedCamera
+from system.faults.injector import FaultInjector
 
 MODEL = 'two_room'
 PLANNER = 'system.faults.faulty_planner'
 ROBOT = 'grasp_ros.tools.sim_robot'
 PATIENCE_S = 20.0
-SLICE_S = 0.05
 LOG_LINE = re.compile(r'\[\w+\] \[(\d+\.\d+)\]')
 SEED = 2
 """An episode through the door: nothing is reached before a fault has been watched."""
+INTRUDER = 'intruder'
+"""Frame of commands that are not the planner's."""
+TOLERANCE = 1e-9
 
 
-class StageError(RuntimeError):
-    """What a scenario waits for does not happen; the message is for people."""
+class PlannerTestBench(PlannerBench):
+    """Brings a planner to where it drives the robot, as often as scenarios ask for it.
 
-
-class PlannerTestBench:
-    """Brings a planner to where it drives the robot, as often as scenarios ask for it."""
+    Attributes:
+        folder: of logs, and of all that is shared with the planner.
+        model: a copy of the model.
+        camera: what the planner sees; the robot below it obeys.
+        injector: of faults in the planner's process.
+        child: that process, or None.
+        violations: commands that were out of limits; never forgotten.
+    """
 
     def __init__(
         self,
@@ -47,33 +53,38 @@ class PlannerTestBench:
         check: Callable[[], None] = lambda: None,
         values: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start nothing yet.
+        """Start the first planner, and join its ROS graph.
 
         Args:
-            folder: for logs, orders and a copy of the model; made anew.
+            folder: for logs, faults and a copy of the model; made anew.
             check: called again and again while waiting; raises where somebody wants an end.
             values: parameters of the planner in every scenario that does not set them itself.
         """
         self.folder = folder
-        self._check = check
         self._exit = ExitStack()
         self._starts = 0
         self._defaults = {'goal_tolerance': 0.0, **(values or {})}
         self._values: dict[str, Any] | None = None
         self.child: Child | None = None
+        self.violations: list[str] = []
         folder.mkdir(parents=True, exist_ok=True)
         self.model = folder / 'model'
         shutil.rmtree(self.model, ignore_errors=True)
         shutil.copytree(find_model(MODEL), self.model)
-        self.orders = Orders(folder)
-        self.orders.withdraw()
+        space = read_manifest(self.model).action_space
+        self._low, self._high = space.low - TOLERANCE, space.high + TOLERANCE
+        self.injector = FaultInjector(folder)
+        self.injector.withdraw()
+        self.start_planner()
+        super().__init__(*self._exit.enter_context(ros_node('faults')), check)
+        self.watch_plans()
+        self.listen()
+        self.camera = ScriptedCamera(self.node)
 
     def __enter__(self) -> PlannerTestBench:
-        """Start the first planner, and join its ROS graph."""
+        """Meet the planner."""
         try:
-            self.start_planner()
-            self._join()
-            self.client.meet()
+            self.meet()
         except BaseException:
             self.close()
             raise
@@ -89,28 +100,13 @@ class PlannerTestBench:
         if self.child is not None:
             self.child.stop()
 
-    def _join(self) -> None:
-        context = rclpy.Context()
-        rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
-        self._exit.callback(rclpy.try_shutdown, context=context)
-        self.node = Node('faults', context=context)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self.node)
-        self._exit.callback(self.node.destroy_node)
-        self._exit.callback(self._executor.shutdown, timeout_sec=1.0)
-        space = read_manifest(self.model).action_space
-        self.observer = Observer(self.node, space.low, space.high)
-        self.camera = ScriptedCamera(self.node)
-        self.observer.on_command = self.camera.obey
-        self.client = PlannerClient(self.node, self.wait)
-
     # Processes.
 
     def start_planner(self) -> None:
         """Start a planner process; `meet` it before it is asked for anything."""
         self._starts += 1
         log = self.folder / f'planner_{self._starts}.log'
-        self.child = Child('planner', PLANNER, ['--orders', str(self.folder)], log)
+        self.child = Child('planner', PLANNER, ['--faults', str(self.folder)], log)
         self._values = None
 
     def restart_planner(self) -> None:
@@ -118,7 +114,14 @@ class PlannerTestBench:
         if self.child is not None:
             self.child.stop()
         self.start_planner()
-        self.client.meet()
+        self.meet()
+
+    def restart_next(self) -> None:
+        """After a scenario that failed: the next one gets a new planner."""
+        if self.child is not None:
+            self.child.stop()
+        self.child = None
+        self.listen()
 
     def end_planner(self, number: signal.Signals) -> tuple[float, int]:
         """Send the planner a signal and wait until it has ended.
@@ -137,7 +140,7 @@ class PlannerTestBench:
     def planner(self) -> Child:
         """The planner's process."""
         if self.child is None:
-            raise StageError('no planner runs')
+            raise BenchError('no planner runs')
         return self.child
 
     @contextmanager
@@ -149,6 +152,29 @@ class PlannerTestBench:
         finally:
             child.stop()
 
+    # What comes.
+
+    def on_command(self, message: TwistStamped, information: dict[str, Any]) -> None:
+        """Judge the planner's command and obey it."""
+        if message.header.frame_id == INTRUDER:
+            return
+        super().on_command(message, information)
+        twist = message.twist
+        values = np.array([twist.linear.x, twist.linear.y])
+        rest = (twist.linear.z, twist.angular.x, twist.angular.y, twist.angular.z)
+        # Negated, so that NaN is a violation.
+        if not ((self._low <= values).all() and (values <= self._high).all()) or any(rest):
+            self.violations.append(f'command {values.tolist()} {rest} is out of limits')
+        self.camera.obey(message)
+
+    def states_since(self, time_s: float) -> set[State]:
+        """States reported since that time."""
+        return {State(a.message.state) for a in self.statuses if a.time_s >= time_s}
+
+    def planned_from_since(self, stamp: int) -> bool:
+        """Whether a plan came that was made from an image of that stamp (ns) or a later one."""
+        return any(stamp_ns(a.message.observation_stamp) >= stamp for a in self.plans)
+
     # Waiting.
 
     @property
@@ -156,33 +182,15 @@ class PlannerTestBench:
         """Now, on the monotonic clock."""
         return time.monotonic()
 
-    def spin(self, seconds: float) -> None:
-        """Let time pass."""
-        self.until(lambda: False, seconds)
+    def spin_until(self, predicate: Callable[[], Any], timeout_s: float) -> bool:
+        """See `PlannerBench`; a planner that has ended is an error."""
 
-    def until(self, predicate: Callable[[], Any], timeout_s: float) -> bool:
-        """Spin until `predicate()` is true; False if that takes too long."""
-        deadline = time.monotonic() + timeout_s
-        while not predicate():
-            self._check()
+        def due() -> Any:
             if self.child is not None:
                 self.child.check()
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                return False
-            self._executor.spin_once(timeout_sec=min(SLICE_S, left_s))
-        return True
+            return predicate()
 
-    def wait(self, predicate: Callable[[], Any], timeout_s: float, what: str) -> None:
-        """Spin until `predicate()` is true.
-
-        Raises:
-            StageError: saying that `what` after so long.
-        """
-        if not self.until(predicate, timeout_s):
-            state = self.observer.statuses[-1].message if self.observer.statuses else None
-            told = f'; the last status: {State(state.state).name} {state.reason}' if state else ''
-            raise StageError(f'{what} within {timeout_s:g} s{told}')
+        return super().spin_until(due, timeout_s)
 
     def logged(self, since_s: float, text: str) -> float:
         """Wait until the planner logs `text` after that time.
@@ -206,38 +214,38 @@ class PlannerTestBench:
 
     # The planner's life.
 
-    def activate(self, values: Mapping[str, Any] | None = None, seed: int = SEED) -> float:
+    def begin(self, values: Mapping[str, Any] | None = None, seed: int = SEED) -> float:
         """Active with these parameters, knowing nothing; the camera is silent at the start.
 
         Returns:
             When activation was asked for, on the monotonic clock.
         """
         wanted = {'model': str(self.model), **self._defaults, **(values or {})}
-        self.orders.withdraw()
+        self.injector.withdraw()
         self.camera.reset(seed)
         if self.child is None:
             self.restart_planner()
         if wanted == self._values:
-            if not self.client.deactivate():
-                raise StageError('the planner cannot be deactivated')
+            if self.life == 'active' and not self.deactivate():
+                raise BenchError('the planner cannot be deactivated')
         else:
             self._configure(wanted)
         # What was on its way must have come before it is forgotten.
-        self.spin(PERIOD_S)
-        self.observer.clear()
+        self.spin_for(PERIOD_S)
+        self.clear()
         asked_s = time.monotonic()
-        if not self.client.activate():
-            raise StageError('the planner cannot be activated')
+        if not self.activate():
+            raise BenchError('the planner cannot be activated')
         self.wait(lambda: self.camera.matched, PATIENCE_S, 'nobody subscribes to the camera')
         return asked_s
 
     def run(self, values: Mapping[str, Any] | None = None, seed: int = SEED) -> None:
         """Activate, show camera and goal, wait until the robot is driven."""
-        self.activate(values, seed)
+        self.begin(values, seed)
         self.camera.sending = True
         self.camera.goal()
         self.wait_running()
-        self.spin(3 * PERIOD_S)
+        self.spin_for(3 * PERIOD_S)
 
     def wait_running(self, timeout_s: float = PATIENCE_S) -> None:
         """Wait for a command from now on that moves the robot."""
@@ -246,16 +254,9 @@ class PlannerTestBench:
     def runs_since(self, time_s: float) -> Callable[[], bool]:
         """Whether the robot was driven at that time or later, by a node that says so."""
         return lambda: (
-            self.observer.status_since(time_s, State.RUNNING) is not None
-            and any(speed(a.message) > 0 for a in self.observer.commands_since(time_s))
+            self.status_since(time_s, State.RUNNING) is not None
+            and any(speed(a.message) > 0 for a in self.commands_since(time_s))
         )
-
-    def abandon(self) -> None:
-        """After a scenario that failed: the next one gets a new planner."""
-        if self.child is not None:
-            self.child.stop()
-        self.child = None
-        self.observer.listen(True)
 
     def forget_configuration(self) -> None:
         """Configure anew before the next scenario, whatever its parameters."""
@@ -263,22 +264,22 @@ class PlannerTestBench:
 
     def _configure(self, wanted: dict[str, Any]) -> None:
         self._values = None
-        if not self.client.unconfigure():
-            raise StageError('the planner cannot be cleaned up')
-        refused = self.client.set_only(wanted)
+        if not self.unconfigure():
+            raise BenchError('the planner cannot be cleaned up')
+        refused = self.set_only(wanted)
         if refused:
-            raise StageError(f'parameters refused: {"; ".join(refused)}')
-        if not self.client.configure():
-            raise StageError(f'the planner cannot be configured.\n{self.planner.log_tail()}')
+            raise BenchError(f'parameters refused: {"; ".join(refused)}')
+        if not self.configure():
+            raise BenchError(f'the planner cannot be configured.\n{self.planner.log_tail()}')
         self._values = wanted
 
-    def after_a_picture(self) -> float:
-        """Wait until half a camera period after a picture: where a fault of omission begins.
+    def after_an_image(self) -> float:
+        """Wait until half a camera period after an image: where a fault of omission begins.
 
         Returns:
             That moment, on the monotonic clock.
         """
         seen = len(self.camera.sent)
         self.wait(lambda: len(self.camera.sent) > seen, PATIENCE_S, 'the camera sent nothing')
-        self.spin(PERIOD_S / 2 - (time.monotonic() - self.camera.sent[-1][0]))
+        self.spin_for(PERIOD_S / 2 - (time.monotonic() - self.camera.sent[-1][0]))
         return time.monotonic()
