@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from grasp_ros.bags.message_types import STATUS, make_message
 from grasp_ros.sim.success import EpisodeResult
 from grasp_ros.tools.demo.report import Setup, Timing, demo_report, percentile_ms, summary_table
 
@@ -52,3 +53,11 @@ def test_the_table_tells_episodes_and_times():
 def test_percentiles_leave_out_what_is_unknown():
     assert percentile_ms([math.nan, 0.002], 50) == 2.0
     assert percentile_ms([math.nan], 50) is None
+
+
+def test_a_new_solve_is_told_by_the_counter_of_plans_not_by_its_time():
+    timing = Timing()
+    for plans, solve_time in ((0, math.nan), (1, 0.03), (1, 0.03), (2, 0.03), (3, 0.05)):
+        timing.add(make_message(STATUS, plans=plans, solve_time=solve_time, jitter=0.001, missed=2))
+    assert timing.solve_times_s == [0.03, 0.03, 0.05]
+    assert (len(timing.jitters_s), timing.missed) == (5, 2)
