@@ -26,7 +26,7 @@ def image_qos() -> QoSProfile:
 
 
 def proprioception_qos() -> QoSProfile:
-    """Proprioception: recent ones, for the nearest to a picture is looked for."""
+    """Proprioception: recent ones, for the nearest to a image is looked for."""
     return _profile(depth=10, reliable=False)
 
 

@@ -1,4 +1,4 @@
-"""Messages to plain data and back: pictures, times and commands."""
+"""Messages to plain data and back: images, times and commands."""
 
 from __future__ import annotations
 
@@ -53,20 +53,20 @@ def time_message(ns: int) -> Time:
 
 
 def image_decoder(message: Image | CompressedImage) -> Callable[[], NDArray[np.uint8]]:
-    """Check a picture's header now, leave the decoding to whoever calls the result.
+    """Check an image's header now, leave the decoding to whoever calls the result.
 
     Returns:
-        A function that gives the picture as (h, w, 3) uint8 RGB, or raises ImageError where the
+        A function that gives the image as (h, w, 3) uint8 RGB, or raises ImageError where the
         compressed data turns out to be corrupt. It keeps the message's data, not the message.
 
     Raises:
-        ImageError: if the header shows already that the picture cannot be decoded.
+        ImageError: if the header shows already that the image cannot be decoded.
     """
     return lazy_decoder(message, isinstance(message, CompressedImage))
 
 
 def image_kind(message: Image | CompressedImage) -> str:
-    """Size and encoding of a picture, or its format where it is compressed, for people."""
+    """Size and encoding of an image, or its format where it is compressed, for people."""
     if isinstance(message, CompressedImage):
         return f'format {quoted(message.format)}'
     return f'{message.width} x {message.height} in {message.encoding}'

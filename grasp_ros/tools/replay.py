@@ -287,7 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--proprioception-topic', default='proprioception', metavar='TOPIC',
         help='of models that have it (default: %(default)s)')
     add('--goal-topic', default='goal_image', metavar='TOPIC', help='(default: %(default)s)')
-    add('--goal', type=Path, metavar='PICTURE',
+    add('--goal', type=Path, metavar='IMAGE',
         help='an image that is the goal from the beginning, in place of the goals in the bag')
     add('--clock', choices=('log', 'stamp'), default='log',
         help='time is when messages were recorded, or the stamps in them (default: %(default)s)')

@@ -24,17 +24,17 @@ from grasp_ros.planning.registry import build
 SEED = 0
 
 
-def picture_size(model: LearnedModel) -> tuple[int, int]:
+def image_size(model: LearnedModel) -> tuple[int, int]:
     """Height and width of the model's input, px."""
     config: Any = model.config
     size = getattr(config, 'image_size', None)
     return (size, size) if size else (config.image_height, config.image_width)
 
 
-def problem_of_pictures(model: LearnedModel, horizon: int) -> PlanProblem:
+def problem_of_images(model: LearnedModel, horizon: int) -> PlanProblem:
     """Reach one random image from others, within actions of one standard deviation."""
     generator = torch.Generator().manual_seed(SEED)
-    shape = (1, model.history + 1, 3, *picture_size(model))
+    shape = (1, model.history + 1, 3, *image_size(model))
     latents = model.encode(Observation(torch.rand(shape, generator=generator)))
     one = latents.new_ones(model.action_dim)
     return PlanProblem(
@@ -58,7 +58,7 @@ def solve_once(model: LearnedModel, horizon: int, iterations: int, rows: int) ->
         rows: `max_rows_per_call`; 0 for all T in one call.
     """
     started = time.process_time()
-    problem = problem_of_pictures(model, horizon)
+    problem = problem_of_images(model, horizon)
     encoding_s = time.process_time() - started
     planner = build(
         'grasp',

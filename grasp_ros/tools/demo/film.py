@@ -1,4 +1,4 @@
-"""Pictures of a run for people: a GIF of camera, goal and imagined plan, and a film strip."""
+"""Film of a run for people: a GIF of camera, goal and imagined plan, and a film strip."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-Picture = NDArray[np.uint8]
+from grasp_ros.models.sensors import RgbImage
 
 TILE = 256
 MARGIN = 8
@@ -34,9 +33,9 @@ class Frame:
         caption: one line for people.
     """
 
-    camera: Picture
-    goal: Picture
-    imagined: Picture | None
+    camera: RgbImage
+    goal: RgbImage
+    imagined: RgbImage | None
     caption: str
 
 
@@ -106,9 +105,9 @@ def save_film_strip(path: Path, episodes: Sequence[EpisodeFilm], max_rows: int =
         top = LINE + index * row
         _text(draw, (MARGIN, top + 4), f'{episode.title}: {episode.outcome}'.rstrip(': '))
         moments = np.linspace(0, len(episode.frames) - 1, columns - 1).round().astype(int)
-        pictures = [episode.frames[moment].camera for moment in moments]
-        for left, picture in zip(lefts, [*pictures, episode.frames[-1].goal], strict=True):
-            canvas.paste(_enlarged(picture, STRIP_TILE), (left, top + LINE))
+        images = [episode.frames[moment].camera for moment in moments]
+        for left, image in zip(lefts, [*images, episode.frames[-1].goal], strict=True):
+            canvas.paste(_enlarged(image, STRIP_TILE), (left, top + LINE))
     canvas.save(path, optimize=True)
 
 
@@ -185,13 +184,13 @@ def _strip_height(episodes: Sequence[EpisodeFilm]) -> int:
     return max(heights, default=0)
 
 
-def _scaled_height(strip: Picture) -> int:
+def _scaled_height(strip: RgbImage) -> int:
     return max(1, round(strip.shape[0] * (WIDTH - 2 * MARGIN) / strip.shape[1]))
 
 
-def _enlarged(picture: Picture, side: int) -> Image.Image:
-    """The picture as a square of `side` pixels with its own pixels visible."""
-    return Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+def _enlarged(rgb: RgbImage, side: int) -> Image.Image:
+    """The image as a square of `side` pixels with its own pixels visible."""
+    return Image.fromarray(rgb).resize((side, side), Image.Resampling.NEAREST)
 
 
 def _text(draw: ImageDraw.ImageDraw, position: tuple[int, int], text: str) -> None:
@@ -199,7 +198,7 @@ def _text(draw: ImageDraw.ImageDraw, position: tuple[int, int], text: str) -> No
 
 
 def _label(draw: ImageDraw.ImageDraw, position: tuple[int, int], text: str) -> None:
-    """Text on a plate, readable on any picture."""
+    """Text on a plate, readable on any image."""
     font = ImageFont.load_default()
     left, top = position
     width = round(draw.textlength(text, font=font)) + MARGIN
