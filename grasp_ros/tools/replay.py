@@ -22,9 +22,8 @@ from tqdm import tqdm
 from grasp_ros.bags.comparison import Comparison, compare, read_commands
 from grasp_ros.bags.events import Event, Source, check, events, is_image
 from grasp_ros.bags.message_types import BagError, make_message
-from grasp_ros.bags.outcome import OutputTopics, Recording, Tally
 from grasp_ros.bags.reader import BagReader, content_hash
-from grasp_ros.bags.virtual_node import Pace, VirtualNode
+from grasp_ros.bags.virtual_node import OutputTopics, Pace, Recording, Tally, VirtualNode
 from grasp_ros.bags.writer import BagWriter
 from grasp_ros.control.factory import PlannerStack, build_stack
 from grasp_ros.messages.commands import CommandLayout, command_layout
