@@ -29,7 +29,7 @@ class CommandSeries:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found, ready for JSON.
+    """Result of `compare`, ready for JSON.
 
     Attributes:
         matched: pairs of commands compared.

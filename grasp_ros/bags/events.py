@@ -73,7 +73,7 @@ Event = ImageSeen | ProprioceptionReceived | GoalGiven | Refused
 
 
 def is_image(event: Event) -> bool:
-    """Whether a camera image arrived, be it a usable one or not."""
+    """Return whether a camera image arrived, be it a usable one or not."""
     return isinstance(event, ImageSeen) or (isinstance(event, Refused) and event.what == 'image')
 
 
@@ -112,7 +112,7 @@ def check(bag: BagReader, source: Source) -> int:
 
 
 def events(bag: BagReader, source: Source) -> Iterator[Event]:
-    """What happens to the node.
+    """Event that the node sees.
 
     Raises:
         BagError: as `check`, or if the bag is corrupt or its time jumps.
@@ -142,7 +142,7 @@ def events(bag: BagReader, source: Source) -> Iterator[Event]:
 
 
 def _image_event(item: Recorded, time_ns: int, camera: str | None) -> Event:
-    """What an image is; without a camera it is a goal."""
+    """Source of an image; without a camera it is a goal."""
     try:
         decode = lazy_decoder(item.message, item.type_name == COMPRESSED_IMAGE)
         if camera is not None:

@@ -129,7 +129,7 @@ class BagReader:
         return wanted
 
     def has(self, topic: str) -> bool:
-        """Whether there are messages on a topic, named with or without the leading slash."""
+        """Return whether there are messages on a topic, named with or without the leading slash."""
         return self.topics.get('/' + topic.lstrip('/'), ('', 0))[1] > 0
 
     def listing(self) -> str:

@@ -22,7 +22,7 @@ RESERVE_BYTES = 4 << 20
 """Kept on the disk for the end of the bag: a chunk of messages and the index."""
 
 COMMIT_BYTES = 1 << 20
-"""What a full disk may cost a bag of sqlite3, which loses the transaction that fails."""
+"""Most that a full disk may cost a bag of sqlite3, which loses the transaction that fails."""
 
 
 class BagWriter:

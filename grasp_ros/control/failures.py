@@ -84,19 +84,19 @@ class SolveFailures:
 
 
 def is_device_error(error: Exception) -> bool:
-    """Whether device or memory failed, whatever was computed."""
+    """Return whether device or memory failed, whatever was computed."""
     return is_out_of_memory(error) or is_device_lost(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the device or of the host."""
+    """Return whether memory ran out, of the device or of the host."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and 'out of memory' in str(error).lower()
 
 
 def is_device_lost(error: Exception) -> bool:
-    """Whether the accelerator reports an error that no other solve will be without."""
+    """Return whether the accelerator reports an error that no other solve will be without."""
     if isinstance(error, _DEVICE_ERRORS):
         return True
     text = str(error).lower()

@@ -152,7 +152,7 @@ class ImageGuard:
 
 
 def alike(first: RgbImage, second: RgbImage, tolerance: float) -> bool:
-    """Whether images (h, w, 3) uint8 differ nowhere by more than so many levels."""
+    """Return whether images (h, w, 3) uint8 differ nowhere by more than so many levels."""
     if first.shape != second.shape:
         return False
     if not tolerance:
@@ -287,7 +287,7 @@ class PredictionCheck:
         return round((newest_ns - former.newest_ns) / self._step_ns)
 
     def _whole(self, former: LatentContext, newest_ns: int) -> bool:
-        """Whether a whole number of steps lies between, to a quarter of one."""
+        """Return whether a whole number of steps lies between, to a quarter of one."""
         gap = newest_ns - former.newest_ns
         steps = self._steps(former, newest_ns)
         return steps > 0 and 4 * abs(gap - steps * self._step_ns) <= self._step_ns

@@ -33,7 +33,7 @@ class Limits:
 
     @property
     def only_box(self) -> bool:
-        """Whether any command inside the box may follow any other."""
+        """Return whether any command inside the box may follow any other."""
         return bool(np.isinf(self.rate).all() and np.isinf(self.acceleration).all())
 
 

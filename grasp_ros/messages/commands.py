@@ -185,7 +185,7 @@ class CommandLayout:
 
 
 class CommandSettings(Protocol):
-    """What the parameters `command.*` say of the messages."""
+    """Command messages as the parameters `command.*` describe them."""
 
     @property
     def type(self) -> str:

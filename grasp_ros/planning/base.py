@@ -44,7 +44,7 @@ class Deadline:
         self._longest_s = 0.0
 
     def passed(self) -> bool:
-        """Whether no time is left but for the final scoring."""
+        """Return whether no time is left but for the final scoring."""
         if self._limit_s is None:
             return False
         return time.perf_counter() - self._began + self._reserve_s > self._limit_s

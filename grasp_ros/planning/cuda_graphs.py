@@ -103,12 +103,12 @@ class Executor:
 
     @property
     def can_record(self) -> bool:
-        """Whether there is a recorder, and it has not failed."""
+        """Return whether there is a recorder, and it has not failed."""
         return self._recorder is not None
 
     @property
     def recording_now(self) -> bool:
-        """Whether what runs now is recorded; its memory must then stay."""
+        """Return whether what runs now is recorded; its memory must then stay."""
         return self._recording and self._recorder is not None
 
     @contextmanager

@@ -77,7 +77,7 @@ class GoalDistance:
 
 
 def knows_manifold(model: WorldModel) -> bool:
-    """Whether the model can tell latents of images from others."""
+    """Return whether the model can tell latents of images from others."""
     return isinstance(model, HasManifold) and model.knows_manifold
 
 

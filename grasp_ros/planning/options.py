@@ -11,7 +11,7 @@ from grasp_ros.planning.objective import DistanceKind
 
 @dataclass(frozen=True)
 class OptionText:
-    """What is known of an option besides its type and default.
+    """Metadata of an option besides its type and default.
 
     Attributes:
         description: for people.
@@ -44,7 +44,7 @@ def changed(base: type[Any], name: str, default: bool | int | float | str) -> An
 
 
 def option_text(metadata: Mapping[str, Any]) -> OptionText:
-    """What `option` was told, from the metadata of a dataclass field."""
+    """Metadata that `option` put into a dataclass field."""
     text = metadata['text']
     assert isinstance(text, OptionText)
     return text
@@ -52,7 +52,7 @@ def option_text(metadata: Mapping[str, Any]) -> OptionText:
 
 @dataclass(frozen=True)
 class DistanceOptions:
-    """What every planner minimises."""
+    """Options of the objective, which every planner has."""
 
     goal_distance: DistanceKind = option(  # noqa: RUF009 - it makes a field
         'auto',

@@ -1,1 +1,1 @@
-"""What the node and the tools share of rclpy."""
+"""The parts of rclpy that node and tools share."""

@@ -95,7 +95,7 @@ class Result(Protocol):
 
     @property
     def reached(self) -> bool:
-        """Whether it succeeded."""
+        """Return whether it succeeded."""
         ...
 
     @property
@@ -118,7 +118,7 @@ class SuccessMonitor(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether the episode is decided."""
+        """Return whether the episode is decided."""
         ...
 
     def update(self, state: ArrayLike, /) -> bool:

@@ -97,14 +97,14 @@ class ReachMonitor:
 
     @property
     def reached(self) -> bool:
-        """Whether the robot has stayed at its goal for long enough."""
+        """Return whether the robot has stayed at its goal for long enough."""
         if self._arrived_at is None:
             return False
         return self._step - self._arrived_at >= self._rules.stay_steps
 
     @property
     def ended(self) -> bool:
-        """Whether the episode is decided."""
+        """Return whether the episode is decided."""
         return self.reached or self._step >= self._rules.budget
 
     def update(self, position_px: ArrayLike) -> bool:

@@ -223,7 +223,7 @@ def _publish(
 
 
 def _explain(endpoints: list[Any], verb: str, message_type: Any) -> str:
-    """What to check where the other side did not show up, from those that are on the topic."""
+    """Advice where the other side did not show up, from those that are on the topic."""
     wanted = f'sensor_msgs/msg/{message_type.__name__}'
     if not endpoints:
         return (

@@ -126,7 +126,7 @@ class PlayNode(Node):
             self._clock_publisher.publish(ClockMessage(clock=time_message(now_ns)))
 
     def _ready(self) -> bool:
-        """Whether the node that is waited for is active; asks once a second."""
+        """Return whether the node that is waited for is active; asks once a second."""
         if self._state is None:
             return True
         if self._asked is not None and self._asked.done():

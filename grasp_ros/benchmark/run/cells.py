@@ -60,7 +60,7 @@ class Cell:
 
     @property
     def closed_loop(self) -> bool:
-        """Whether plans are replaced before they are executed to their end."""
+        """Return whether plans are replaced before they are executed to their end."""
         return self.replan_every is not None
 
     @property

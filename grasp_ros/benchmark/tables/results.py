@@ -206,7 +206,7 @@ LEVEL = 0.05
 
 
 def is_baseline(name: str) -> bool:
-    """Whether a planner is none of GRASP's variants."""
+    """Return whether a planner is none of GRASP's variants."""
     name = base_name(name)
     return name not in OWN and name not in ABLATIONS
 
@@ -312,7 +312,7 @@ def _rank(data: RowData) -> tuple[int, float]:
 
 
 def _paired(first: RowData, second: RowData) -> bool:
-    """Whether two rows have the same episodes on the same models."""
+    """Return whether two rows have the same episodes on the same models."""
     return [(cell.model, cell.seeds) for cell, _ in first.cells] == [
         (cell.model, cell.seeds) for cell, _ in second.cells
     ]

@@ -105,7 +105,7 @@ class PushTSimulation:
 
     @property
     def reached(self) -> bool:
-        """Whether the criterion holds now."""
+        """Return whether the criterion holds now."""
         return bool(succeeded(self.state, self.episode.goal))
 
     def observe(self) -> Any:

@@ -205,7 +205,7 @@ def collect(episodes: int, length: int, seed: int) -> PushTMotion:
 
 
 def _inside(places: Array, margin: float) -> bool:
-    """Whether all of `places` (..., 2) keep so far from the walls."""
+    """Return whether all of `places` (..., 2) keep so far from the walls."""
     return bool(((places > WALL_LOW + margin) & (places < WALL_HIGH - margin)).all())
 
 

@@ -70,7 +70,7 @@ class PushTMonitor:
 
     @property
     def ended(self) -> bool:
-        """Whether the episode is decided."""
+        """Return whether the episode is decided."""
         return self._reached or self._step >= self._budget
 
     def update(self, state: ArrayLike) -> bool:

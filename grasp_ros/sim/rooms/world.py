@@ -72,7 +72,7 @@ class WalledWorld(ABC):
         return np.concatenate([np.array(outer), self.inner_walls])
 
     def is_free(self, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether robots centred at `pixels` (..., 2) touch no wall."""
+        """Return whether robots centred at `pixels` (..., 2) touch no wall."""
         clearance = _clearance(pixels, self.walls)
         return np.asarray((clearance >= self.robot_radius - 1e-9).all(axis=-1))
 

@@ -43,7 +43,7 @@ Message = TypeVar('Message')
 
 
 class BenchError(RuntimeError):
-    """What the bench waits for does not happen; the message is for people."""
+    """An event that the bench waits for does not happen; the message is for people."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Start:
 
     @property
     def through_door(self) -> bool:
-        """Whether it lies in the other room."""
+        """Return whether it lies in the other room."""
         return bool(self.episode['through_door'])
 
 

@@ -39,7 +39,7 @@ REPORT, GIF, FILM_STRIP = 'report.json', 'film.gif', 'film_strip.png'
 
 @dataclass
 class Run:
-    """What has happened so far; an interrupted run is reported, too.
+    """Episodes and times so far; an interrupted run is reported, too.
 
     Attributes:
         results: of the episodes that were decided.

@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG = 1
 TERM_PATIENCE_S = 2.0
 
 NODE_MODULES = {'planner': 'grasp_ros.node.planner', 'sim_robot': 'grasp_ros.tools.sim_robot'}
-"""What is started for a node of that name."""
+"""Modules that are started for nodes of these names."""
 
 
 class ChildDiedError(RuntimeError):
@@ -108,7 +108,7 @@ class Child:
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """What a child runs before its program, so that it ends when its parent is killed."""
+    """Function for a child to run first, so that it ends when its parent is killed."""
     if not sys.platform.startswith('linux'):
         return None
     prctl = ctypes.CDLL(None).prctl

@@ -57,7 +57,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Setup:
-    """What was run.
+    """Setup of a run.
 
     Attributes:
         planner: its name.
