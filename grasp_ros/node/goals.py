@@ -1,6 +1,6 @@
-"""Goal pictures: checked when they come, decoded on the planning thread while the robot stands.
+"""Goal images: checked when they come, decoded on the planning thread while the robot stands.
 
-A picture of many pixels takes longer to decode than a control period.
+An image of many pixels takes longer to decode than a control period.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class GoalIntake:
         tolerance: float | None = None,
         restart: bool = False,
     ) -> bool:
-        """Stop the robot and decode a goal picture, unless it is the present goal already.
+        """Stop the robot and decode a goal image, unless it is the present goal already.
 
         Args:
-            message: the picture.
-            done: called with the picture once the controller has it.
+            message: the image.
+            done: called with the image once the controller has it.
             failed: called with the reason where it cannot be decoded or another one comes before;
                 the controller keeps the goal that it had.
             tolerance: goal distance that counts as reached; None for that of the policy.
@@ -85,8 +85,8 @@ class GoalIntake:
         if overtaken is not None:
             overtaken.failed('another goal came before it was decoded')
         pending = self._pending = _Pending(content, tolerance, done, failed)
-        self._controller.hold(HOLD, State.PLANNING, 'the new goal picture is being decoded')
-        # Of pictures that come faster than they can be decoded most need not be.
+        self._controller.hold(HOLD, State.PLANNING, 'the new goal image is being decoded')
+        # Of images that come faster than they can be decoded most need not be.
         decoding = self._call(lambda: decode() if self._pending is pending else None)
         decoding.add_done_callback(lambda decoded: self._post(self._decoded, pending, decoded))
         return True
@@ -119,7 +119,7 @@ class GoalIntake:
 
 
 def _content(message: Image | CompressedImage) -> tuple[Any, ...]:
-    """What tells pictures apart; arrays of bytes are compared as fast as memory allows."""
+    """Content that tells images apart; arrays of bytes are compared as fast as memory allows."""
     if isinstance(message, CompressedImage):
         return message.format, message.data
     return message.encoding, message.height, message.width, message.step, message.data

@@ -25,13 +25,13 @@ def take_image(
     message: Image | CompressedImage,
     camera: str | None = None,
 ) -> str | None:
-    """Hand a camera picture to the controller, undecoded; a zero stamp counts as now.
+    """Hand a camera image to the controller, undecoded; a zero stamp counts as now.
 
     Args:
         controller: gets it.
         now_ns: present time of the stamps' clock.
         arrival_ns: present time of a steady clock.
-        message: the picture.
+        message: the image.
         camera: its name; None for the only one.
 
     Returns:
@@ -79,7 +79,7 @@ def take_proprioception(
 
 
 def check_action_goal(goal: ReachGoal.Goal) -> None:
-    """Check what can be seen of a goal of the action ~/reach_goal without decoding its picture.
+    """Check what can be seen of a goal of the action ~/reach_goal without decoding its image.
 
     Raises:
         ValueError: naming the field that cannot be used.

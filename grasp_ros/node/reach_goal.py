@@ -159,8 +159,8 @@ class ReachGoalServer:
             restart=True,
         )
 
-    def _decoded(self, picture: RgbImage) -> None:
-        height, width = picture.shape[:2]
+    def _decoded(self, image: RgbImage) -> None:
+        height, width = image.shape[:2]
         self._node.get_logger().info(f'new goal of ~/reach_goal, {width} x {height}')
         self._on_goal()
 

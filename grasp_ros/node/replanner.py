@@ -50,8 +50,8 @@ class Replanner:
 
     def __init__(
         self,
-        parts: PlannerStack,
-        supervisor: Watchdog,
+        stack: PlannerStack,
+        watchdog: Watchdog,
         parameters: LiveParameters,
         now_ns: Callable[[], int],
         warn: Callable[[str, str], None],
@@ -59,13 +59,13 @@ class Replanner:
         """Begin without plans.
 
         Args:
-            parts: of the configured node.
-            supervisor: of the activation; is told of each replan.
+            stack: of the configured node.
+            watchdog: of the activation; is told of each replan.
             parameters: of the node.
             now_ns: gives the present time of the images' stamps.
             warn: logs a text under a key, not too often.
         """
-        self._parts, self._supervisor = parts, supervisor
+        self._stack, self._watchdog = stack, watchdog
         self._parameters, self._now_ns, self._warn = parameters, now_ns, warn
         self.newest: Replanned | None = None
         self.checked: PlanReport | None = None
@@ -79,24 +79,24 @@ class Replanner:
             self._warn('replan', f'replanning failed:\n{traceback.format_exc()}')
 
     def _plan_once(self) -> None:
-        parts = self._parts
-        report = parts.controller.plan(self._now_ns(), self._now_ns)
-        self._supervisor.planned(report)
+        stack = self._stack
+        report = stack.controller.plan(self._now_ns(), self._now_ns)
+        self._watchdog.planned(report)
         if report.image_check is not None:
             self.checked = report
         if not report.counts:
             return
         if report.state is State.STALE_IMAGE:
-            self._warn('picture', f'image cannot be used: {report.reason}')
+            self._warn('image', f'image cannot be used: {report.reason}')
         plans = self.newest.plans if self.newest else 0
         message = strip = None
         if report.plan is not None:
             plans += 1
             message = plan_message(
                 report,
-                plan_fields(report, parts.manifest, parts.planner),
+                plan_fields(report, stack.manifest, stack.planner),
                 self._parameters.current.command.frame_id,
             )
             if self.watched:
-                strip = film_strip(report, parts.model, parts.manifest)
+                strip = film_strip(report, stack.model, stack.manifest)
         self.newest = Replanned(report, plans, message, strip)

@@ -25,34 +25,39 @@ class StatusPublisher:
 
     def __init__(
         self,
-        parts: PlannerStack,
+        stack: PlannerStack,
         topics: Topics,
         replanner: Replanner,
-        supervisor: Watchdog,
-        ticks: TickMonitor,
+        watchdog: Watchdog,
         diagnostics: Diagnostics,
         parameters: LiveParameters,
     ) -> None:
         """Begin an activation.
 
         Args:
-            parts: of the configured node.
+            stack: of the configured node.
             topics: to publish on.
             replanner: its results are published.
-            supervisor: counts.
-            ticks: counts.
+            watchdog: counts.
             diagnostics: take each status.
             parameters: of the node.
         """
-        self._parts, self._topics, self._replanner = parts, topics, replanner
-        self._supervisor, self._ticks = supervisor, ticks
-        self._diagnostics, self._parameters = diagnostics, parameters
+        self._stack, self._topics, self._replanner = stack, topics, replanner
+        self._watchdog, self._diagnostics = watchdog, diagnostics
+        self._parameters = parameters
         self._shown: Replanned | None = None
 
-    def tick(self, now: Time, command: Command, jitter_s: float) -> None:
-        """Publish after the command of a tick that was `jitter_s` seconds off its schedule."""
+    def tick(self, now: Time, command: Command, jitter_s: float, missed: int) -> None:
+        """Publish the status of a tick after its command, and each new plan.
+
+        Args:
+            now: of the tick.
+            command: of the tick.
+            jitter_s: of the tick against its schedule, seconds.
+            missed: ticks since activation.
+        """
         topics, newest = self._topics, self._replanner.newest
-        status = self._status(now, command, newest, jitter_s)
+        status = self._status(now, command, newest, jitter_s, missed)
         header = Header(stamp=now.to_msg(), frame_id=self._parameters.current.command.frame_id)
         topics.status.publish(PlanStatus(header=header, **vars(status)))
         self._diagnostics.tick(status)
@@ -65,19 +70,24 @@ class StatusPublisher:
                 topics.imagined.publish(image_message(newest.strip, now.to_msg(), 'camera'))
 
     def _status(
-        self, now: Time, command: Command, newest: Replanned | None, jitter_s: float
+        self,
+        now: Time,
+        command: Command,
+        newest: Replanned | None,
+        jitter_s: float,
+        missed: int,
     ) -> Status:
         loop = LoopStatistics(
             report=newest.report if newest else None,
             plans=newest.plans if newest else 0,
-            missed=self._ticks.missed,
+            missed=missed,
             jitter_s=jitter_s,
-            images_refused=self._supervisor.images_refused,
-            solves_late=self._supervisor.late.count,
+            images_refused=self._watchdog.images_refused,
+            solves_late=self._watchdog.late.count,
             checked=self._replanner.checked,
         )
         name = self._parameters.current.planner.name
-        return build_status(self._parts, command, loop, now.nanoseconds, name)
+        return build_status(self._stack, command, loop, now.nanoseconds, name)
 
 
 class TickMonitor:

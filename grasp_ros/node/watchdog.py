@@ -1,35 +1,26 @@
-"""Watches, while the node is active, what the controller cannot see, and has it stop."""
+"""Watchdog of an active node: what the controller cannot see, and reasons to stop it."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
 
-from grasp_ros.control.factory import PlannerStack
 from grasp_ros.control.planning_loop import PlanReport
 from grasp_ros.control.types import State
-from grasp_ros.models.checkpoint import MODEL_FILES, find_model
 from grasp_ros.models.sensors import image_topic
+from grasp_ros.node.configuration import Configuration
 from grasp_ros.node.live_parameters import LiveParameters
 from grasp_ros.node.planning_thread import PlanningThread
 
 CHECK_S = 0.5
 
 
-def model_files(name: str) -> FileChangeMonitor:
-    """Watch the files of the model of that name; raises CheckpointError if there is none."""
-    folder = find_model(name)
-    return FileChangeMonitor([folder / name for name in MODEL_FILES])
-
-
 class Watchdog:
-    """The watches of one activation; they use the steady clock and the executor's thread.
+    """Monitors of one activation; they use the steady clock and the executor's thread.
 
     Attributes:
         images_refused: since activation.
@@ -39,30 +30,27 @@ class Watchdog:
     def __init__(
         self,
         node: LifecycleNode,
-        parts: PlannerStack,
-        thread: PlanningThread,
-        command: Any,
+        configuration: Configuration,
         parameters: LiveParameters,
+        thread: PlanningThread,
         tick: Callable[[int], None],
-        files: FileChangeMonitor,
     ) -> None:
         """Begin to watch.
 
         Args:
             node: logs, and knows clock and graph.
-            parts: of the configured node.
-            thread: may hang.
-            command: the publisher whose topic is watched.
+            configuration: of the node.
             parameters: of the node.
+            thread: may hang.
             tick: makes a control tick at a time (ns) where the simulated clock cannot.
-            files: of the model, watched since before it was loaded.
         """
-        self._node, self._parts, self._thread = node, parts, thread
-        self._command, self._parameters, self._tick = command, parameters, tick
+        self._node, self._stack, self._thread = node, configuration.stack, thread
+        self._command, self._files = configuration.topics.command, configuration.files
+        self._parameters, self._tick = parameters, tick
         self.images_refused = 0
         self.late = DeadlineMissCounter()
-        self._kinds = {camera: ImageFormatMonitor() for camera in parts.controller.inputs.cameras}
-        self._files = files
+        cameras = self._stack.controller.inputs.cameras
+        self._kinds = {camera: ImageFormatMonitor() for camera in cameras}
         self._conflict, self._unheard = Debounce(1, 2), Debounce(2, 2)
         self._unfamiliar, self._unseen = Debounce(1, 10), Debounce(4, 1)
         self._state: State | None = None
@@ -71,7 +59,7 @@ class Watchdog:
         if node.get_parameter('use_sim_time').value:
             now_ns = node.get_clock().now().nanoseconds
             self._clock = ClockStallMonitor(now_ns, time.monotonic_ns())
-            period_s = 1.0 / parts.manifest.control_rate
+            period_s = 1.0 / self._stack.manifest.control_rate
             self._timers.append(node.create_timer(period_s, self._check_clock, clock=steady))
 
     def destroy(self) -> None:
@@ -88,14 +76,14 @@ class Watchdog:
         limit = self._parameters.current.planner.hang_timeout
         busy = self._thread.busy_s
         hangs = 0 < limit < busy
-        self._parts.controller.hold(
+        self._stack.controller.hold(
             'hang',
             State.PLANNER_ERROR if hangs else None,
             f'planner hangs: one solve takes {busy:.1f} s, planner.hang_timeout is {limit:.1f} s',
         )
 
-    def picture(self, camera: str, kind: str) -> None:
-        """Take the size and encoding of a camera's picture that can be decoded."""
+    def image(self, camera: str, kind: str) -> None:
+        """Take the size and encoding of a camera's image that can be decoded."""
         change = self._kinds[camera].change(kind)
         if change:
             self._warn(change)
@@ -125,7 +113,7 @@ class Watchdog:
         if self._conflict.update(others > 0):
             self._warn(reason if others else f'no other publisher on {topic} any more')
         stop = self._conflict.state and params.command.conflict == 'stop'
-        self._parts.controller.hold('conflict', State.CONFLICT if stop else None, reason)
+        self._stack.controller.hold('conflict', State.CONFLICT if stop else None, reason)
         running = self._state is State.RUNNING
         alone = commands and running and not self._command.get_subscription_count()
         if self._unheard.update(alone) and alone:
@@ -138,7 +126,7 @@ class Watchdog:
             )
 
     def _check_cameras(self) -> None:
-        inputs = self._parts.controller.inputs
+        inputs = self._stack.controller.inputs
         topics = [
             self._node.resolve_topic_name(image_topic(inputs, camera)) for camera in inputs.cameras
         ]
@@ -146,9 +134,9 @@ class Watchdog:
         unseen = waits and all(map(self._node.count_publishers, topics))
         if self._unseen.update(unseen) and unseen:
             self._warn(
-                f'a camera publishes on {" and on ".join(topics)}, but no picture has arrived: '
+                f'a camera publishes on {" and on ".join(topics)}, but no image has arrived: '
                 'either nothing is published, or its type or QoS differs (see '
-                '`ros2 topic info --verbose`), or DDS loses large pictures (ask for them with '
+                '`ros2 topic info --verbose`), or DDS loses large images (ask for them with '
                 f'`qos_overrides.{topics[0]}.subscription.reliability: reliable` if the camera is '
                 'reliable, or set config/large_images.xml of this package for it)'
             )
@@ -159,7 +147,7 @@ class Watchdog:
         stood_ns = self._clock.stood(now_ns, time.monotonic_ns())
         limit = self._parameters.current.image_timeout
         stands = stood_ns / 1e9 > limit
-        self._parts.controller.hold(
+        self._stack.controller.hold(
             'clock',
             State.STALE_IMAGE if stands else None,
             f'the clock stands still for {stood_ns / 1e9:.1f} s, image_timeout is {limit:.2f} s',
@@ -203,29 +191,6 @@ class ClockStallMonitor:
         return steady_ns - self._since_ns
 
 
-class FileChangeMonitor:
-    """Notices files that are replaced, written to or gone."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Watch `paths` from now on."""
-        self._known = {path: _fingerprint(path) for path in paths}
-
-    def changed(self) -> list[Path]:
-        """Those that changed since the last call."""
-        now = {path: _fingerprint(path) for path in self._known}
-        changed = [path for path, print_ in now.items() if print_ != self._known[path]]
-        self._known = now
-        return changed
-
-
-def _fingerprint(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
-
-
 class DeadlineMissCounter:
     """Counts solves that took longer than they may.
 
@@ -260,15 +225,15 @@ class DeadlineMissCounter:
 
 
 class ImageFormatMonitor:
-    """Notices pictures of another size or encoding."""
+    """Notices images of another size or encoding."""
 
     def __init__(self) -> None:
-        """Begin without pictures."""
+        """Begin without images."""
         self._kind: str | None = None
 
     def change(self, kind: str) -> str:
-        """What to say of a picture of this kind; empty for the first and for one as before."""
+        """The warning at an image of this kind; empty for the first and for one as before."""
         before, self._kind = self._kind, kind
         if before in (None, kind):
             return ''
-        return f'the camera changed from {before} to {kind}; its pictures are resized as before'
+        return f'the camera changed from {before} to {kind}; its images are resized as before'
