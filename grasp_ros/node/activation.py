@@ -13,9 +13,9 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
-from grasp_ros.models.sensors import RgbImage
 from grasp_ros.control.types import Command
 from grasp_ros.messages.images import ImageError
+from grasp_ros.models.sensors import RgbImage
 from grasp_ros.node.configuration import Configuration
 from grasp_ros.node.diagnostics import Diagnostics
 from grasp_ros.node.inputs import take_image, take_proprioception
@@ -150,7 +150,7 @@ class Activation:
         self._replanner.replan()
 
     def take_goal(self, message: Image | CompressedImage) -> None:
-        """Decode a goal image of the topic on the planning thread, unless it is the present goal."""
+        """Decode a goal image of the topic on the planning thread, unless it is the present one."""
         try:
             self._configuration.goals.take(message, self._goal_decoded, self._goal_failed)
         except ImageError as error:

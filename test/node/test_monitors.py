@@ -5,13 +5,13 @@ import threading
 
 import pytest
 
+from grasp_ros.node.configuration import FileChangeMonitor
 from grasp_ros.node.live_parameters import refusal
 from grasp_ros.node.planning_thread import PlanningThread
 from grasp_ros.node.watchdog import (
     ClockStallMonitor,
     DeadlineMissCounter,
     Debounce,
-    FileChangeMonitor,
     ImageFormatMonitor,
 )
 from grasp_ros.parameters.table import PARAMETERS, node_parameters
