@@ -72,7 +72,7 @@ def test_pictures_that_do_not_arrive_are_explained_once(process_of_planner):
     process_of_planner.new_output()
     process_of_planner.refresh()
     process_of_planner.until(
-        lambda: 'a camera publishes on /image, but no picture' in process_of_planner.child.output
+        lambda: 'a camera publishes on /image, but no image' in process_of_planner.child.output
     )
     process_of_planner.graph.spin_for(3.0)
     said = process_of_planner.new_output()
