@@ -152,6 +152,23 @@ def test_everything_else_imports_without_ros():
     assert set(done.stdout.split()) >= expected - {'grasp_ros'}
 
 
+def assigned(function):
+    """Return the attributes of `self` that a method assigns."""
+    return {
+        node.attr for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name) and node.value.id == 'self'
+    }
+
+
+def test_no_attribute_of_the_node_is_born_outside_its_constructor():
+    tree = ast.parse((PACKAGE / 'node' / 'planner.py').read_text())
+    node = next(each for each in tree.body if isinstance(each, ast.ClassDef))
+    methods = {each.name: each for each in node.body if isinstance(each, ast.FunctionDef)}
+    born = assigned(methods['__init__'])
+    assert born and set().union(*map(assigned, methods.values())) == born
+
+
 @pytest.mark.parametrize('folder', NEEDS_ROS)
 def test_what_needs_ros_imports_in_any_order(folder):
     pytest.importorskip('rclpy')
