@@ -1,4 +1,4 @@
-"""The command `demo`: a simulated robot comes to what goal pictures show, judged and filmed.
+"""The command `demo`: a simulated robot comes to what goal images show, judged and filmed.
 
 It starts `sim_robot` and `planner` as processes of their own, talks to them over ROS only, and
 ends them again whatever happens.
@@ -150,7 +150,7 @@ def _episode(
 
 
 def _write(options: argparse.Namespace, run: Run) -> None:
-    """Write report and pictures of what ran, and sum it up."""
+    """Write report and film of what ran, and sum it up."""
     if run.setup is None:
         return
     output = options.output
@@ -182,7 +182,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         '--params', type=Path, metavar='FILE.yaml', help='ROS parameter file for the planner'
     )
     parser.add_argument('--output', type=Path, default=Path('out/demo'), help='default out/demo')
-    parser.add_argument('--no-video', dest='video', action='store_false', help='take no pictures')
+    parser.add_argument('--no-video', dest='video', action='store_false', help='take no images')
     parser.add_argument(
         '--required-successes',
         type=int,

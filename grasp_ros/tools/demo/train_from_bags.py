@@ -1,4 +1,4 @@
-"""The command `train_from_bags_demo`: from recorded bags to a robot that reaches goal pictures.
+"""The command `train_from_bags_demo`: from recorded bags to a robot that reaches goal images.
 
 It drives the simulated robot at random, faster than real time, and records what camera and driver
 publish; trains a world model from those bags alone; and lets the planner drive with it. Robot,
